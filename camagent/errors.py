@@ -1,0 +1,116 @@
+"""Errors of the agent. Codes are part of the contract: scripts read them, so they never change their meaning.
+
+CodedError
++-- UsageError (exit 2)           wrong configuration, wrong arguments
+|   +-- ConfigError
+|   +-- InputError                an input file that is not there or cannot be read
++-- Unreachable (exit 3)          camera, broker or agent did not answer
+|   +-- SourceError
+|   +-- BrokerError
++-- Refusal (exit 1)              a finding that is the command's answer
++-- BackendError, HeadError
+"""
+
+from __future__ import annotations
+
+from signing.errors import CodedError, printable
+
+
+class UsageError(CodedError):
+    """The person who called can mend it by calling differently; commands exit with 2."""
+
+    code = "USAGE"
+
+
+class ConfigError(UsageError):
+    """The configuration does not say something the agent can run with."""
+
+    code = "CONFIG_INVALID"
+
+
+class InputError(UsageError):
+    """An input file is missing or is not what it should be."""
+
+    code = "INPUT_UNREADABLE"
+
+
+class Unreachable(CodedError):
+    """Somebody else did not answer; commands exit with 3."""
+
+    code = "UNREACHABLE"
+
+
+class SourceError(Unreachable):
+    """A camera or file gives no frames. `reason` is the id under which `health` shows it."""
+
+    code = "SOURCE_FAILED"
+    reason = "no-frames"
+
+
+class StreamUnreachable(SourceError):
+    """The RTSP server refuses, denies or does not answer."""
+
+    code = "STREAM_UNREACHABLE"
+    reason = "stream-unreachable"
+
+
+class StreamStalled(SourceError):
+    """The session is up and no media comes."""
+
+    code = "STREAM_STALLED"
+    reason = "stream-stalled"
+
+
+class BrokerError(Unreachable):
+    """The MQTT broker cannot be reached or turns the agent away."""
+
+    code = "MQTT_UNREACHABLE"
+
+
+class Refusal(CodedError):
+    """The command's answer is no; commands exit with 1."""
+
+    code = "REFUSED"
+
+
+class BackendError(Refusal):
+    """The model cannot be loaded or run."""
+
+    code = "BACKEND_FAILED"
+
+
+class ModelMismatch(Refusal):
+    """What the manifest declares is not what the model has."""
+
+    code = "MANIFEST_INVALID"
+
+
+class HeadMismatch(Refusal):
+    """The model's outputs are not what the head decodes."""
+
+    code = "HEAD_MISMATCH"
+
+
+class LabelCountMismatch(Refusal):
+    """The number of labels is not the number of classes in the model's output."""
+
+    code = "LABEL_COUNT_MISMATCH"
+
+
+class UnsignedNotAllowed(Refusal):
+    """A bundle without a verified signature, where only signed ones may run."""
+
+    code = "UNSIGNED_NOT_ALLOWED"
+
+
+class StateError(Refusal):
+    """The state directory cannot be used: read-only, full, or held by another agent."""
+
+    code = "STATE_UNUSABLE"
+
+
+__all__ = [
+    "BackendError", "BrokerError", "CodedError", "ConfigError", "HeadMismatch", "InputError", "LabelCountMismatch",
+    "ModelMismatch", "Refusal", "SourceError", "StateError", "StreamStalled", "StreamUnreachable", "Unreachable",
+    "UnsignedNotAllowed", "UsageError", "printable",
+]

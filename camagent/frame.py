@@ -1,0 +1,223 @@
+"""Values that travel from stage to stage. Nothing here does anything but hold, check and map coordinates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+TimeSource: TypeAlias = Literal["rtcp", "arrival"]
+FloatArray: TypeAlias = NDArray[np.float32]
+IntArray: TypeAlias = NDArray[np.int64]
+
+
+class Picture(Protocol):
+    """The decoder's own picture, YUV as it came (an `av.VideoFrame`); a full-size RGB copy is never made of it."""
+
+    @property
+    def width(self) -> int:
+        """Pixels."""
+        ...
+
+    @property
+    def height(self) -> int:
+        """Pixels."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One decoded picture, privacy masks already filled, and when it was taken."""
+
+    picture: Picture
+    pts: float | None  # seconds on the stream's own time line; None where the stream has none
+    frame_time: float  # seconds since 1970: when the camera took it, as well as can be known
+    time_source: TimeSource
+    arrived: float  # monotonic seconds: when its packet had been read
+    decode_ms: float
+
+    @property
+    def width(self) -> int:
+        """Pixels of the source picture."""
+        return self.picture.width
+
+    @property
+    def height(self) -> int:
+        """Pixels of the source picture."""
+        return self.picture.height
+
+
+@dataclass(frozen=True, slots=True)
+class Letterbox:
+    """How a source picture lies in the network's input: network = source * scale + offset, per axis.
+
+    A stretch has zero offsets, a letterbox non-negative ones (the padding), a crop non-positive ones.
+    """
+
+    source_width: int
+    source_height: int
+    network_width: int
+    network_height: int
+    scale_x: float  # network pixels per source pixel, exactly as the pixels were scaled
+    scale_y: float
+    offset_x: float  # network pixels
+    offset_y: float
+
+    def to_network(self, boxes: FloatArray) -> NDArray[np.float64]:
+        """Boxes (n, 4) x1 y1 x2 y2 in source pixels -> the same in network pixels, not clipped."""
+        return boxes.astype(np.float64) * self._scale() + self._offset()
+
+    def to_source(self, boxes: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Boxes (n, 4) x1 y1 x2 y2 in network pixels -> the same in source pixels, not clipped."""
+        return (boxes.astype(np.float64) - self._offset()) / self._scale()
+
+    def clip(self, boxes: NDArray[np.floating]) -> FloatArray:
+        """Boxes in source pixels, cut at the picture's edge."""
+        edge = np.array([self.source_width, self.source_height] * 2, dtype=np.float64)
+        clipped: FloatArray = np.minimum(np.maximum(boxes, 0.0), edge).astype(np.float32)
+        return clipped
+
+    def grid_index(self, grid_width: int, grid_height: int) -> tuple[IntArray, IntArray]:
+        """For an output map over the whole network input: which (row, column) of it each source row and column falls into.
+
+        Returns (source_height,) row and (source_width,) column indices, so that `map[rows[:, None], columns]` is the
+        nearest-neighbour map in source pixels.
+        """
+        x = ((np.arange(self.source_width) + 0.5) * self.scale_x + self.offset_x) * grid_width / self.network_width
+        y = ((np.arange(self.source_height) + 0.5) * self.scale_y + self.offset_y) * grid_height / self.network_height
+        columns = np.clip(np.floor(x), 0, grid_width - 1).astype(np.int64)
+        rows = np.clip(np.floor(y), 0, grid_height - 1).astype(np.int64)
+        return rows, columns
+
+    def _scale(self) -> NDArray[np.float64]:
+        return np.array([self.scale_x, self.scale_y] * 2)
+
+    def _offset(self) -> NDArray[np.float64]:
+        return np.array([self.offset_x, self.offset_y] * 2)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """The network's input. `tensor` is a reused buffer: it is valid until the next frame is prepared."""
+
+    tensor: NDArray[np.generic]  # (1, 3, h, w) or (1, h, w, 3), as the manifest says
+    letterbox: Letterbox
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidates:
+    """What a detection head found, before the filters. Best first is not promised."""
+
+    boxes: FloatArray  # (n, 4) x1 y1 x2 y2, pixels of the network input
+    scores: FloatArray  # (n,) 0..1, all >= the threshold the head was asked for
+    class_ids: IntArray  # (n,)
+    seen: int  # cells (anchors, rows) whose score is at least 0.01: is there anything at all?
+    score_max: float  # best score of the frame, also when it is below the threshold; 0 where there is none
+
+    def __post_init__(self) -> None:
+        _check_lengths(self.boxes, self.scores, self.class_ids)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detections:
+    """Objects that passed every filter, best first."""
+
+    boxes: FloatArray  # (n, 4) x1 y1 x2 y2, pixels of the source picture, inside it
+    scores: FloatArray  # (n,) 0..1
+    class_ids: IntArray  # (n,)
+    zones: Sequence[tuple[str, ...]] = ()  # per object the names of the zones it is in; () where there are no zones
+
+    def __post_init__(self) -> None:
+        _check_lengths(self.boxes, self.scores, self.class_ids)
+        if self.zones and len(self.zones) != len(self.scores):
+            raise ValueError(f"zones: expected {len(self.scores)}, got {len(self.zones)}")
+        for name in ("boxes", "scores", "class_ids"):
+            view = getattr(self, name).view()
+            view.flags.writeable = False
+            object.__setattr__(self, name, view)
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClassMap:
+    """A semantic map on the network's grid, and how source pixels look it up: `ids[rows[:, None], columns]`."""
+
+    ids: NDArray[np.uint8]  # (grid height, grid width) class ids
+    rows: IntArray  # (source height,)
+    columns: IntArray  # (source width,)
+    score_max: float  # highest probability of a class other than the background (id 0); the top one where there is one class
+
+    def in_source(self) -> NDArray[np.uint8]:
+        """The map in source pixels, (height, width)."""
+        return self.ids[self.rows[:, None], self.columns]
+
+    def shares(self, classes: int) -> FloatArray:
+        """Share of the source picture's area per class, (classes,), summing to 1."""
+        weights = np.bincount(self.rows, minlength=self.ids.shape[0])[:, None] * np.bincount(
+            self.columns, minlength=self.ids.shape[1]
+        )
+        area = np.bincount(self.ids.ravel(), weights=weights.ravel(), minlength=classes)
+        shares: FloatArray = (area / weights.sum()).astype(np.float32)
+        return shares
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Classes:
+    """A classification: every class's probability."""
+
+    scores: FloatArray  # (classes,) 0..1
+
+    def top(self, count: int) -> list[tuple[int, float]]:
+        """The best `count` (class id, score), best first."""
+        order = np.argsort(-self.scores, kind="stable")[:count]
+        return [(int(index), float(self.scores[index])) for index in order]
+
+
+Outcome: TypeAlias = Detections | ClassMap | Classes
+
+
+@dataclass(frozen=True, slots=True)
+class StageCounts:
+    """How many objects survived each step of one frame; the sums are the counters of `health`."""
+
+    candidates: int = 0
+    scored: int = 0
+    kept_by_nms: int = 0
+    kept_by_label: int = 0
+    kept_by_area: int = 0
+    kept_by_zone: int = 0
+    score_max: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Milliseconds per step; `total` runs from the packet's arrival to the end of the last step."""
+
+    decode: float
+    preprocess: float
+    infer: float
+    postprocess: float
+    total: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Result:
+    """What one inferred frame came to."""
+
+    frame: Frame
+    outcome: Outcome
+    counts: StageCounts
+    latency: Latency
+    letterbox: Letterbox = field(repr=False)
+
+
+def _check_lengths(boxes: FloatArray, scores: FloatArray, class_ids: IntArray) -> None:
+    n = len(scores)
+    for name, array, shape in (("boxes", boxes, (n, 4)), ("scores", scores, (n,)), ("class_ids", class_ids, (n,))):
+        if array.shape != shape:
+            raise ValueError(f"{name}: expected {shape}, got {array.shape}")

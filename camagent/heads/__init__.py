@@ -1,0 +1,45 @@
+"""Heads decode a model's outputs. A new one is one file, one line in HEADS, one test and one paragraph in docs/heads.md."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import MappingProxyType
+
+from camagent.errors import HeadMismatch
+from camagent.heads.base import Decoded, Head, HeadContext, HeadFactory, SemanticMap
+
+# name -> (module, factory, task)
+HEADS = MappingProxyType({
+    "fastestdet": ("camagent.heads.fastestdet", "FastestDet", "detect"),
+    "semantic": ("camagent.heads.semantic", "Semantic", "segment"),
+    "ultraface": ("camagent.heads.ultraface", "UltraFace", "detect"),
+    "yolov5": ("camagent.heads.yolov5", "YoloV5", "detect"),
+    "yolov8": ("camagent.heads.yolov8", "YoloV8", "detect"),
+})  # fmt: skip
+
+
+def build_head(name: str, context: HeadContext) -> Head:
+    """The decoder `name` for a model. Raises HeadMismatch or LabelCountMismatch when it does not fit the outputs or labels."""
+    require_known(name)
+    module, attribute, _ = HEADS[name]
+    factory: HeadFactory = getattr(import_module(module), attribute)
+    return factory(context)
+
+
+def task_of(name: str) -> str:
+    """The manifest task that a head's answer belongs to. Raises HeadMismatch for an unknown name."""
+    require_known(name)
+    return HEADS[name][2]
+
+
+def require_known(name: str) -> None:
+    """Raises HeadMismatch for a name that is not in the registry."""
+    if name not in HEADS:
+        raise HeadMismatch(
+            f"there is no head {name!r}",
+            evidence={"wanted": name, "known": ", ".join(HEADS)},
+            fix="name one of the known heads",
+        )
+
+
+__all__ = ["HEADS", "Decoded", "Head", "HeadContext", "SemanticMap", "build_head", "require_known", "task_of"]

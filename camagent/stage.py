@@ -1,0 +1,40 @@
+"""A thread with a name, a way to stop it, and the certainty that its death is heard of."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+
+class Stage:
+    """Runs `body(stop)` in a thread of its own. A body that raises is reported to `died`; silence is never taken for calm."""
+
+    def __init__(self, name: str, body: Callable[[threading.Event], None], died: Callable[[str, BaseException], None]) -> None:
+        self.name = name
+        self.stop = threading.Event()
+        self._body = body
+        self._died = died
+        # a thread that hangs in a vendor's call must not keep the process from ending
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Starts the thread."""
+        self._thread.start()
+
+    def join(self, timeout_s: float) -> bool:
+        """Asks the body to stop and waits at most `timeout_s`; False when it is still running then."""
+        self.stop.set()
+        if self._thread.ident is not None and self._thread is not threading.current_thread():
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    @property
+    def alive(self) -> bool:
+        """True between `start` and the end of the body."""
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            self._body(self.stop)
+        except BaseException as exc:  # noqa: BLE001  reported, not swallowed: the pipeline decides what follows
+            self._died(self.name, exc)

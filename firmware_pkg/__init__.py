@@ -1,0 +1,1 @@
+"""What travels, and where it lands: the bundle's manifest and archive. Knows nothing of pixels or MQTT topics."""
