@@ -26,8 +26,8 @@ class Agent(Section, frozen=True, kw_only=True):
     """Who this agent is, where it keeps what it must not forget, and whom it trusts."""
 
     id: Id = ""  # filled with host name + hash of machine-id where empty
-    state_dir: Path = Path("/var/lib/camagent")
-    trust: Path = Path("/etc/camagent/root.json")
+    state_dir: Path = msgspec.field(default_factory=lambda: Path("/var/lib/camagent"))
+    trust: Path = msgspec.field(default_factory=lambda: Path("/etc/camagent/root.json"))
     allow_unsigned: bool = False
     require_clock: bool = False
     device: str = ""  # "" = read from the device tree
@@ -133,7 +133,7 @@ class Web(Section, frozen=True, kw_only=True):
 class Config(Section, frozen=True, kw_only=True):
     """camagent.toml as a whole."""
 
-    agent: Agent = Agent()
+    agent: Agent = msgspec.field(default_factory=Agent)
     mqtt: Mqtt = Mqtt()
     commands: Commands = Commands()
     camera: tuple[Camera, ...] = ()

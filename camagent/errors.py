@@ -110,7 +110,21 @@ class StateError(Refusal):
 
 
 __all__ = [
-    "BackendError", "BrokerError", "CodedError", "ConfigError", "HeadMismatch", "InputError", "LabelCountMismatch",
-    "ModelMismatch", "Refusal", "SourceError", "StateError", "StreamStalled", "StreamUnreachable", "Unreachable",
-    "UnsignedNotAllowed", "UsageError", "printable",
+    "BackendError",
+    "BrokerError",
+    "CodedError",
+    "ConfigError",
+    "HeadMismatch",
+    "InputError",
+    "LabelCountMismatch",
+    "ModelMismatch",
+    "Refusal",
+    "SourceError",
+    "StateError",
+    "StreamStalled",
+    "StreamUnreachable",
+    "Unreachable",
+    "UnsignedNotAllowed",
+    "UsageError",
+    "printable",
 ]

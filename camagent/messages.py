@@ -1,195 +1,33 @@
-"""What goes out: values -> topic and JSON body. Pure; these structs are the contract, their JSON Schemas are published."""
+"""Values -> topic and JSON body. Pure: the same values give the same bytes, and nothing here knows a broker."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Literal
 
-import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
-Box: TypeAlias = tuple[float, float, float, float]
+from camagent.bodies import (
+    Body,
+    Box,
+    ClassArea,
+    ClassificationBody,
+    Detection,
+    DetectionsBody,
+    FrameSize,
+    LatencyMs,
+    ModelRef,
+    Rle,
+    SegmentationBody,
+    TopClass,
+    encode,
+)
+from camagent.frame import Classes, ClassMap, Detections, Frame, Result
 
-
-class Body(msgspec.Struct, frozen=True, kw_only=True):
-    """Every JSON body says what it is and when it was made."""
-
-    schema: str
-    time: float  # seconds since 1970, UTC
-    agent: str
-
-
-class FrameSize(msgspec.Struct, frozen=True):
-    """Pixels of the source picture."""
-
-    width: int
-    height: int
-
-
-class ModelRef(msgspec.Struct, frozen=True, kw_only=True):
-    """Which bundle gave this answer."""
-
-    name: str
-    version: str
-
-
-class LatencyMs(msgspec.Struct, frozen=True, kw_only=True):
-    """Milliseconds per step of this frame's way."""
-
-    decode: float
-    preprocess: float
-    infer: float
-    postprocess: float
-    total: float
-
-
-class Rle(msgspec.Struct, frozen=True):
-    """COCO run-length encoding: `size` is [height, width], `counts` the compressed string of pycocotools."""
-
-    size: tuple[int, int]
-    counts: str
-
-
-class Detection(msgspec.Struct, frozen=True, kw_only=True):
-    """One object: `box` is [x1, y1, x2, y2] in pixels of the source picture, `box_norm` the same in 0..1."""
-
-    label: str
-    class_id: int
-    score: float
-    box: Box
-    box_norm: Box
-    track_id: int | UnsetType = UNSET
-    zones: tuple[str, ...] | UnsetType = UNSET
-    mask: Rle | UnsetType = UNSET
-
-
-class DetectionsBody(Body, frozen=True, kw_only=True):
-    """`<camera>/detections`: one inferred frame. (run, seq) is never used twice."""
-
-    camera: str
-    run: int
-    seq: int
-    frame_time: float
-    time_source: Literal["rtcp", "arrival"]
-    pts: float | None
-    frame: FrameSize
-    model: ModelRef
-    detections: tuple[Detection, ...]
-    latency_ms: LatencyMs
-    probe: bool | UnsetType = UNSET
-    input: str | UnsetType = UNSET  # `infer` only: the file
-
-
-class ClassArea(msgspec.Struct, frozen=True, kw_only=True):
-    """One class of a semantic map: its share of the picture's area and its pixels."""
-
-    label: str
-    class_id: int
-    share: float
-    rle: Rle
-
-
-class SegmentationBody(Body, frozen=True, kw_only=True):
-    """`<camera>/segmentation`: the classes that are present in one frame."""
-
-    camera: str
-    frame_time: float
-    frame: FrameSize
-    model: ModelRef
-    classes: tuple[ClassArea, ...]
-    probe: bool | UnsetType = UNSET
-    input: str | UnsetType = UNSET
-
-
-class TopClass(msgspec.Struct, frozen=True, kw_only=True):
-    """One answer of a classification."""
-
-    label: str
-    class_id: int
-    score: float
-    group: str | UnsetType = UNSET
-
-
-class ClassificationBody(Body, frozen=True, kw_only=True):
-    """`<camera>/classification`: top-k, published when the best class changes."""
-
-    camera: str
-    frame_time: float
-    model: ModelRef
-    top: tuple[TopClass, ...]
-    probe: bool | UnsetType = UNSET
-    input: str | UnsetType = UNSET
-
-
-class HealthModel(msgspec.Struct, frozen=True, kw_only=True):
-    """The model that looks at this camera."""
-
-    name: str
-    version: str
-    backend: str
-    signature: Literal["verified", "unsigned"]
-
-
-class CameraHealthBody(Body, frozen=True, kw_only=True):
-    """`<camera>/health`: where frames and detections are, and why there are none."""
-
-    camera: str
-    run: int
-    state: Literal["running", "waiting-source", "waiting-bundle", "off", "failed"]
-    reason: str | None  # why nothing is published; null while something is
-    detail: str | None  # the reason in words, with its numbers
-    counters: dict[str, int]
-    score_max: float | None  # best raw score since the last health message
-    frame_age: float | None  # seconds since the newest frame arrived
-    fps: float  # inferred frames per second since the last health message
-    reconnects: int
-    rss: int  # bytes, of the whole agent
-    model: HealthModel | None
-    latency_ms: dict[str, float]  # means since the last health message
-    source: dict[str, Any] = {}  # codec, size, key-frame interval, decoder errors: what is known of the stream
-    errors: dict[str, int] = {}  # counted and survived, by kind
-    probe: bool | UnsetType = UNSET
-
-
-class AgentHealthBody(Body, frozen=True, kw_only=True):
-    """`health`: the agent itself."""
-
-    version: str
-    run: int
-    uptime: float
-    previous: dict[str, Any] | None  # the run before this one and its last seq per camera, as far as known
-    clock: dict[str, Any]
-    trust: dict[str, Any]
-    disk: dict[str, Any]
-    temperature: float | None  # degrees Celsius of the SoC
-    outbox: dict[str, Any]
-    mqtt: dict[str, Any]
-    allow_unsigned: bool
-    config: dict[str, Any]
-    errors: dict[str, int] = {}
-    probe: bool | UnsetType = UNSET
-
-
-class DetectBody(Body, frozen=True, kw_only=True):
-    """`<camera>/detect`: whether this camera looks, since when and on whose word."""
-
-    camera: str
-    state: Literal["ON", "OFF"]
-    since: float
-    by: str
-
-
-BODIES: Mapping[str, type[Body]] = {
-    "camagent.detections/1": DetectionsBody,
-    "camagent.segmentation/1": SegmentationBody,
-    "camagent.classification/1": ClassificationBody,
-    "camagent.camera-health/1": CameraHealthBody,
-    "camagent.health/1": AgentHealthBody,
-    "camagent.detect/1": DetectBody,
-}
-SCHEMA_OF: Mapping[type[Body], str] = {body: name for name, body in BODIES.items()}
+RleEncoder = Callable[[ClassMap, int], tuple[tuple[int, int], str]]
+TOP_K = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,23 +63,113 @@ class Topics:
         return "/".join((self.root, camera, *words))
 
 
-def encode(body: Body) -> bytes:
-    """A body as JSON bytes, UTF-8, no spaces."""
-    return msgspec.json.encode(body)
-
-
 def slug(label: str, class_id: int) -> str:
     """A label as one topic level of `[a-z0-9_-]`; `class_<id>` where nothing of it is left."""
     made = re.sub(r"[^a-z0-9_-]+", "_", label.lower()).strip("_")
     return made or f"class_{class_id}"
 
 
-def schemas() -> dict[str, dict[str, Any]]:
-    """JSON Schema per body, keyed by its `schema` value."""
-    made = {}
-    for name, kind in BODIES.items():
-        (_, ), parts = msgspec.json.schema_components([kind], ref_template="#/$defs/{name}")
-        schema = dict(parts.pop(kind.__name__))
-        schema["properties"] = {**schema["properties"], "schema": {"const": name}}
-        made[name] = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": name, **schema, "$defs": parts}
-    return made
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Whose words these are: agent, camera and the model's labels."""
+
+    agent: str
+    camera: str
+    run: int
+    model: ModelRef
+    labels: Sequence[str]
+    groups: Sequence[str | None]
+
+
+def detections_body(result: Result, found: Detections, author: Author, seq: int, now: float) -> DetectionsBody:
+    """One inferred frame with its objects, best first; also without any."""
+    frame = result.frame
+    return DetectionsBody(
+        schema="camagent.detections/1",
+        time=now,
+        agent=author.agent,
+        camera=author.camera,
+        run=author.run,
+        seq=seq,
+        frame_time=round(frame.frame_time, 3),
+        time_source=frame.time_source,
+        pts=None if frame.pts is None else round(frame.pts, 6),
+        frame=FrameSize(frame.width, frame.height),
+        model=author.model,
+        detections=tuple(_detection(found, index, frame, author) for index in range(len(found))),
+        latency_ms=LatencyMs(**{step: round(getattr(result.latency, step), 2) for step in LatencyMs.__struct_fields__}),
+    )
+
+
+def segmentation_body(result: Result, found: ClassMap, author: Author, now: float, rle: RleEncoder) -> SegmentationBody:
+    """The classes present in one frame, largest share first, their pixels in source size."""
+    frame = result.frame
+    shares = found.shares(len(author.labels))
+    present = sorted((int(i) for i in shares.nonzero()[0]), key=lambda i: -shares[i])
+    return SegmentationBody(
+        schema="camagent.segmentation/1",
+        time=now,
+        agent=author.agent,
+        camera=author.camera,
+        frame_time=round(frame.frame_time, 3),
+        frame=FrameSize(frame.width, frame.height),
+        model=author.model,
+        classes=tuple(
+            ClassArea(label=author.labels[i], class_id=i, share=round(float(shares[i]), 5), rle=Rle(*rle(found, i)))
+            for i in present
+        ),
+    )
+
+
+def classification_body(result: Result, found: Classes, author: Author, now: float) -> ClassificationBody:
+    """The best classes of one frame, best first."""
+    return ClassificationBody(
+        schema="camagent.classification/1",
+        time=now,
+        agent=author.agent,
+        camera=author.camera,
+        frame_time=round(result.frame.frame_time, 3),
+        model=author.model,
+        top=tuple(
+            TopClass(label=author.labels[i], class_id=i, score=round(score, 4), group=author.groups[i] or UNSET)
+            for i, score in found.top(TOP_K)
+        ),
+    )
+
+
+def body_of(result: Result, author: Author, seq: int, now: float, rle: RleEncoder) -> Body:
+    """The body that belongs to the outcome's kind."""
+    match result.outcome:
+        case Detections() as found:
+            return detections_body(result, found, author, seq, now)
+        case ClassMap() as found:
+            return segmentation_body(result, found, author, now, rle)
+        case Classes() as found:
+            return classification_body(result, found, author, now)
+
+
+def message_of(body: Body, topics: Topics, camera: str, qos: int) -> Message:
+    """A result's body on its topic. Detections at QoS >= 1 and classifications are kept by the outbox; a map is live only."""
+    match body:
+        case DetectionsBody():
+            return Message(
+                topics.of_camera(camera, "detections"), encode(body), qos, lane="detections" if qos else None, camera=camera
+            )
+        case ClassificationBody():
+            return Message(topics.of_camera(camera, "classification"), encode(body), 1, lane="events", camera=camera)
+        case _:
+            return Message(topics.of_camera(camera, "segmentation"), encode(body), 0, camera=camera)
+
+
+def _detection(found: Detections, index: int, frame: Frame, author: Author) -> Detection:
+    class_id = int(found.class_ids[index])
+    x1, y1, x2, y2 = (float(value) for value in found.boxes[index])
+    norm: Box = (x1 / frame.width, y1 / frame.height, x2 / frame.width, y2 / frame.height)
+    return Detection(
+        label=author.labels[class_id],
+        class_id=class_id,
+        score=round(float(found.scores[index]), 4),
+        box=(round(x1, 2), round(y1, 2), round(x2, 2), round(y2, 2)),
+        box_norm=(round(norm[0], 5), round(norm[1], 5), round(norm[2], 5), round(norm[3], 5)),
+        zones=found.zones[index] if found.zones else UNSET,
+    )

@@ -1,0 +1,5 @@
+"""`python -m camagent` is the `camagent` command."""
+
+from camagent.cli import main
+
+main()

@@ -1,0 +1,93 @@
+"""ONNX Runtime on the CPU (or the providers that the configuration names)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camagent.backends import BackendOptions, TensorSpec
+from camagent.errors import BackendError
+
+_DTYPES = {
+    "tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64", "tensor(uint8)": "uint8",
+    "tensor(int8)": "int8", "tensor(int32)": "int32", "tensor(int64)": "int64", "tensor(bool)": "bool",
+}  # fmt: skip
+_ERRORS_ONLY = 3
+
+
+class OnnxBackend:
+    """One InferenceSession. Spinning is off: an idle worker must not burn the core that the decoder needs."""
+
+    def __init__(self, model: bytes, options: BackendOptions) -> None:
+        """Loads the model. Raises BackendError with the runtime's own words."""
+        import onnxruntime as ort  # noqa: PLC0415  40 MB that only this backend needs
+
+        _require_providers(options.providers, ort.get_available_providers())
+        try:
+            self._session: Any = ort.InferenceSession(
+                model, sess_options=session_options(options), providers=list(options.providers)
+            )
+        except Exception as exc:  # the runtime's exceptions share no public root
+            raise BackendError(
+                "ONNX Runtime cannot load this model",
+                evidence={"ONNX Runtime says": _first_line(exc), "bytes": len(model), "begins with": model[:8].hex(" ")},
+                fix="check that the file is a whole ONNX model, and build the bundle again",
+            ) from exc
+        self.inputs: Sequence[TensorSpec] = tuple(_spec(node) for node in self._session.get_inputs())
+        self.outputs: Sequence[TensorSpec] = tuple(_spec(node) for node in self._session.get_outputs())
+        self._input = self.inputs[0].name
+        self._names = [spec.name for spec in self.outputs]
+
+    def infer(self, tensor: NDArray[np.generic]) -> Sequence[NDArray[np.generic]]:
+        """Runs the model once; see `Backend.infer`."""
+        try:
+            outputs: Sequence[NDArray[np.generic]] = self._session.run(self._names, {self._input: tensor})
+        except Exception as exc:  # the runtime's exceptions share no public root
+            raise BackendError(
+                "ONNX Runtime failed on a frame",
+                evidence={"ONNX Runtime says": _first_line(exc), "input": f"{tensor.shape} {tensor.dtype}"},
+                fix="compare the manifest's input with 'camagent model inspect'",
+            ) from exc
+        return outputs
+
+    def close(self) -> None:
+        """Frees the session."""
+        self._session = None
+
+
+def session_options(options: BackendOptions) -> Any:
+    """The session options that the agent and its benchmarks run with."""
+    import onnxruntime as ort  # noqa: PLC0415
+
+    made = ort.SessionOptions()
+    made.intra_op_num_threads = options.intra_op_threads
+    made.inter_op_num_threads = 1
+    made.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    made.log_severity_level = _ERRORS_ONLY
+    made.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    made.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    for key, value in options.extra.items():
+        made.add_session_config_entry(key, value)
+    return made
+
+
+def _spec(node: Any) -> TensorSpec:
+    shape = tuple(side if isinstance(side, int) else None for side in node.shape)
+    return TensorSpec(node.name, shape, _DTYPES.get(node.type, node.type))
+
+
+def _require_providers(wanted: Sequence[str], available: Sequence[str]) -> None:
+    missing = [name for name in wanted if name not in available]
+    if missing:
+        raise BackendError(
+            f"ONNX Runtime has no provider {missing[0]!r} here",
+            evidence={"wanted": ", ".join(wanted), "available": ", ".join(available)},
+            fix="name available providers under [onnx] providers, or install the onnxruntime package that has this one",
+        )
+
+
+def _first_line(exc: Exception) -> str:
+    return str(exc).strip().split("\n", 1)[0]

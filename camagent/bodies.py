@@ -1,0 +1,206 @@
+"""The JSON bodies that go out over MQTT. These structs are the contract, and their JSON Schemas are published in docs/."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+Box: TypeAlias = tuple[float, float, float, float]
+
+
+class Body(msgspec.Struct, frozen=True, kw_only=True):
+    """Every JSON body says what it is and when it was made."""
+
+    schema: str
+    time: float  # seconds since 1970, UTC
+    agent: str
+
+
+class FrameSize(msgspec.Struct, frozen=True):
+    """Pixels of the source picture."""
+
+    width: int
+    height: int
+
+
+class ModelRef(msgspec.Struct, frozen=True, kw_only=True):
+    """Which bundle gave this answer."""
+
+    name: str
+    version: str
+
+
+class LatencyMs(msgspec.Struct, frozen=True, kw_only=True):
+    """Milliseconds per step of this frame's way."""
+
+    decode: float
+    preprocess: float
+    infer: float
+    postprocess: float
+    total: float
+
+
+class Rle(msgspec.Struct, frozen=True):
+    """COCO run-length encoding: `size` is [height, width], `counts` the compressed string of pycocotools."""
+
+    size: tuple[int, int]
+    counts: str
+
+
+class Detection(msgspec.Struct, frozen=True, kw_only=True):
+    """One object: `box` is [x1, y1, x2, y2] in pixels of the source picture, `box_norm` the same in 0..1."""
+
+    label: str
+    class_id: int
+    score: float
+    box: Box
+    box_norm: Box
+    track_id: int | UnsetType = UNSET
+    zones: tuple[str, ...] | UnsetType = UNSET
+    mask: Rle | UnsetType = UNSET
+
+
+class DetectionsBody(Body, frozen=True, kw_only=True):
+    """`<camera>/detections`: one inferred frame. (run, seq) is never used twice."""
+
+    camera: str
+    run: int
+    seq: int
+    frame_time: float
+    time_source: Literal["rtcp", "arrival"]
+    pts: float | None
+    frame: FrameSize
+    model: ModelRef
+    detections: tuple[Detection, ...]
+    latency_ms: LatencyMs
+    probe: bool | UnsetType = UNSET
+    input: str | UnsetType = UNSET  # `infer` only: the file
+
+
+class ClassArea(msgspec.Struct, frozen=True, kw_only=True):
+    """One class of a semantic map: its share of the picture's area and its pixels."""
+
+    label: str
+    class_id: int
+    share: float
+    rle: Rle
+
+
+class SegmentationBody(Body, frozen=True, kw_only=True):
+    """`<camera>/segmentation`: the classes that are present in one frame."""
+
+    camera: str
+    frame_time: float
+    frame: FrameSize
+    model: ModelRef
+    classes: tuple[ClassArea, ...]
+    probe: bool | UnsetType = UNSET
+    input: str | UnsetType = UNSET
+
+
+class TopClass(msgspec.Struct, frozen=True, kw_only=True):
+    """One answer of a classification."""
+
+    label: str
+    class_id: int
+    score: float
+    group: str | UnsetType = UNSET
+
+
+class ClassificationBody(Body, frozen=True, kw_only=True):
+    """`<camera>/classification`: top-k, published when the best class changes."""
+
+    camera: str
+    frame_time: float
+    model: ModelRef
+    top: tuple[TopClass, ...]
+    probe: bool | UnsetType = UNSET
+    input: str | UnsetType = UNSET
+
+
+class HealthModel(msgspec.Struct, frozen=True, kw_only=True):
+    """The model that looks at this camera."""
+
+    name: str
+    version: str
+    backend: str
+    signature: Literal["verified", "unsigned"]
+
+
+class CameraHealthBody(Body, frozen=True, kw_only=True):
+    """`<camera>/health`: where frames and detections are, and why there are none."""
+
+    camera: str
+    run: int
+    state: Literal["running", "waiting-source", "waiting-bundle", "off", "failed"]
+    reason: str | None  # why nothing is published; null while something is
+    detail: str | None  # the reason in words, with its numbers
+    counters: dict[str, int]
+    score_max: float | None  # best raw score since the last health message
+    frame_age: float | None  # seconds since the newest frame arrived
+    fps: float  # inferred frames per second since the last health message
+    reconnects: int
+    rss: int  # bytes, of the whole agent
+    model: HealthModel | None
+    latency_ms: dict[str, float]  # means since the last health message
+    source: dict[str, Any] = {}  # codec, size, key-frame interval, decoder errors: what is known of the stream
+    errors: dict[str, int] = {}  # counted and survived, by kind
+    probe: bool | UnsetType = UNSET
+
+
+class AgentHealthBody(Body, frozen=True, kw_only=True):
+    """`health`: the agent itself."""
+
+    version: str
+    run: int
+    uptime: float
+    previous: dict[str, Any] | None  # the run before this one and its last seq per camera, as far as known
+    clock: dict[str, Any]
+    trust: dict[str, Any]
+    disk: dict[str, Any]
+    temperature: float | None  # degrees Celsius of the SoC
+    outbox: dict[str, Any]
+    mqtt: dict[str, Any]
+    allow_unsigned: bool
+    config: dict[str, Any]
+    errors: dict[str, int] = {}
+    probe: bool | UnsetType = UNSET
+
+
+class DetectBody(Body, frozen=True, kw_only=True):
+    """`<camera>/detect`: whether this camera looks, since when and on whose word."""
+
+    camera: str
+    state: Literal["ON", "OFF"]
+    since: float
+    by: str
+
+
+BODIES: Mapping[str, type[Body]] = {
+    "camagent.detections/1": DetectionsBody,
+    "camagent.segmentation/1": SegmentationBody,
+    "camagent.classification/1": ClassificationBody,
+    "camagent.camera-health/1": CameraHealthBody,
+    "camagent.health/1": AgentHealthBody,
+    "camagent.detect/1": DetectBody,
+}
+SCHEMA_OF: Mapping[type[Body], str] = {body: name for name, body in BODIES.items()}
+
+
+def encode(body: Body) -> bytes:
+    """A body as JSON bytes, UTF-8, no spaces."""
+    return msgspec.json.encode(body)
+
+
+def schemas() -> dict[str, dict[str, Any]]:
+    """JSON Schema per body, keyed by its `schema` value."""
+    made = {}
+    for name, kind in BODIES.items():
+        (_,), parts = msgspec.json.schema_components([kind], ref_template="#/$defs/{name}")
+        schema = dict(parts.pop(kind.__name__))
+        schema["properties"] = {**schema["properties"], "schema": {"const": name}}
+        made[name] = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": name, **schema, "$defs": parts}
+    return made

@@ -1,0 +1,107 @@
+"""The command line. One module per command, imported when it is called; the one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from types import MappingProxyType
+
+import click
+
+from camagent import __version__
+from camagent.errors import CodedError, Unreachable, UsageError, printable
+
+EXIT_DONE, EXIT_FINDING, EXIT_USAGE, EXIT_UNDECIDED = 0, 1, 2, 3
+INTERRUPTED = 130
+
+# name -> (module, help); the help stands here so that listing commands imports none of them
+COMMANDS = MappingProxyType({
+    "bundle": ("camagent.cli.bundle", "Build and inspect model bundles."),
+    "config": ("camagent.cli.config", "Check, show and document the configuration."),
+    "infer": ("camagent.cli.infer", "Run a bundle on pictures, videos or an RTSP stream."),
+    "run": ("camagent.cli.run", "The daemon: cameras in, detections out over MQTT."),
+    "watch": ("camagent.cli.watch", "Live view of what an agent publishes."),
+})  # fmt: skip
+
+
+class LazyGroup(click.Group):
+    """Commands by name; a module is imported when its command is called or asked for help."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in alphabetical order."""
+        del ctx
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, imported now."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(COMMANDS[cmd_name][0]).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The table of commands, without importing any of them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in sorted(COMMANDS)])
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: camagent infer fastestdet-1.0.0.cambundle street.jpg --out seen/",
+)
+@click.version_option(__version__, "--version", prog_name="camagent")
+def app() -> None:
+    """An agent for IP cameras: RTSP in, detections out over MQTT, and a reason whenever there are none.
+
+    Exit codes: 0 did it, 1 a finding or refusal is the answer, 2 wrong usage or configuration, 3 could not reach or decide.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs a command and ends the process with its exit code."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; every error becomes a sentence on stderr and an exit code."""
+    try:
+        answer = app.main(None if arguments is None else list(arguments), prog_name="camagent", standalone_mode=False)
+    except CodedError as exc:
+        click.echo(exc.render(), err=True)
+        return exit_code(exc)
+    except click.ClickException as exc:
+        path = exc.ctx.command_path if isinstance(exc, click.UsageError) and exc.ctx else "camagent"
+        click.echo(f"error[USAGE]: {printable(exc.format_message(), 1000)}\n  fix: see '{path} --help'", err=True)
+        return EXIT_USAGE
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has what it wanted; no second complaint
+        return EXIT_DONE
+    except Exception as exc:  # noqa: BLE001  the last line: a traceback is never a user's answer
+        return _internal(exc)
+    return answer if isinstance(answer, int) else EXIT_DONE
+
+
+def exit_code(exc: CodedError) -> int:
+    """2 for wrong usage, 3 for somebody who does not answer, 1 for every refusal."""
+    return EXIT_USAGE if isinstance(exc, UsageError) else EXIT_UNDECIDED if isinstance(exc, Unreachable) else EXIT_FINDING
+
+
+def _internal(exc: Exception) -> int:
+    if os.environ.get("CAMAGENT_DEBUG"):
+        traceback.print_exc()
+    where = traceback.extract_tb(exc.__traceback__)[-1]
+    click.echo(
+        f"error[INTERNAL]: {type(exc).__name__}: {printable(exc)}\n"
+        f"  evidence: at = {os.path.basename(where.filename)}:{where.lineno}, camagent = {__version__}\n"  # noqa: PTH119
+        "  fix: this is a defect in camagent; run again with CAMAGENT_DEBUG=1 and report what it prints",
+        err=True,
+    )
+    return EXIT_FINDING

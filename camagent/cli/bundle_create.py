@@ -1,0 +1,266 @@
+"""camagent bundle create: a model, its contract and its known answers in one file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import msgspec
+
+from camagent import labels as label_lists
+from camagent.backends import BackendOptions, TensorSpec, open_backend
+from camagent.errors import InputError, UsageError, printable
+from camagent.golden import Answer, answer, disagreements
+from camagent.heads import HEADS, USUAL_SCALE, task_of
+from camagent.pipeline import FilterRule, Steps, one_picture, usable
+from firmware_pkg import build as builder
+from firmware_pkg.build import GoldenFile, ModelFile
+from firmware_pkg.limits import PICTURE_BYTES
+from firmware_pkg.manifest import Artifact, Golden, HeadSpec, InputSpec, Manifest, Thresholds
+from firmware_pkg.model_file import require_self_contained
+
+PLACEHOLDER = "0"
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenRequest:
+    """`IMAGE[=label[:count],..]` from the command line."""
+
+    image: Path
+    declared: Mapping[str, int]
+
+
+def _triple(ctx: click.Context, param: click.Parameter, value: str) -> tuple[float, float, float]:
+    del ctx
+    try:
+        a, b, c = (float(part) for part in value.split(","))
+    except ValueError as exc:
+        raise click.BadParameter(f"{value!r} is not three numbers such as 0.485,0.456,0.406", param=param) from exc
+    return a, b, c
+
+
+def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    del ctx
+    if value is None:
+        return None
+    try:
+        width, height = (int(part) for part in value.lower().split("x"))
+    except ValueError as exc:
+        raise click.BadParameter(f"{value!r} is not WIDTHxHEIGHT such as 640x384", param=param) from exc
+    return width, height
+
+
+@click.command(
+    epilog="Example: camagent bundle create FastestDet.onnx --name fastestdet --version 1.0.0 --head fastestdet "
+    "--labels coco80 --color bgr --scale 0.00392157 --resize stretch --min-score 0.65 --golden bus.jpg=person:2,bus "
+    "-o fastestdet-1.0.0.cambundle"
+)
+@click.argument("models", nargs=-1, required=True, metavar="MODEL[:BACKEND[:TARGET]]...")
+@click.option("--name", required=True, help="Name in the store.")
+@click.option("--version", required=True, help="PEP 440 version, such as 1.0.0.")
+@click.option("--head", required=True, help=f"Decoder of the outputs: {', '.join(HEADS)}.")
+@click.option("--labels", required=True, help="Text file with one label per line, or coco80.")
+@click.option("--task", type=click.Choice(["detect", "segment", "classify", "detect-segment"]), help="Default: the head's.")
+@click.option("--size", callback=_size, metavar="WxH", help="Network input. Default: read from the model.")
+@click.option(
+    "--color", type=click.Choice(["rgb", "bgr"]), default="rgb", show_default=True, help="Channel order of the input."
+)
+@click.option(
+    "--scale", type=float, default=1.0, show_default=True, help="Applied first: x*S. 0.00392157 brings 0..255 to 0..1."
+)
+@click.option("--mean", callback=_triple, default="0,0,0", show_default=True, help="Subtracted after scaling.")
+@click.option("--std", callback=_triple, default="1,1,1", show_default=True, help="Divided by, last.")
+@click.option(
+    "--resize",
+    type=click.Choice(["letterbox", "stretch", "crop"]),
+    default="letterbox",
+    show_default=True,
+    help="How a picture of another shape is fitted.",
+)
+@click.option("--compatible", multiple=True, metavar="ID", help='Device it may run on; repeat. Default: "*".')
+@click.option("--rollback-index", type=click.IntRange(0), default=0, show_default=True, help="Raise to retire older bundles.")
+@click.option("--golden", multiple=True, metavar="IMAGE[=label[:count],..]", help="Picture with a known answer; repeat.")
+@click.option("--min-score", type=click.FloatRange(0, 1), default=0.4, show_default=True, help="Default threshold.")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The bundle to write.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def create(  # noqa: D417, PLR0917  click hands the options over by name
+    models: tuple[str, ...], name: str, version: str, head: str, labels: str, task: str | None, size: tuple[int, int] | None,
+    color: str, scale: float, mean: tuple[float, float, float], std: tuple[float, float, float], resize: str,
+    compatible: tuple[str, ...], rollback_index: int, golden: tuple[str, ...], min_score: float, output: Path, as_json: bool,
+) -> int:  # fmt: skip
+    """Build a bundle: the model, how its input is made, how its outputs are read, and what it sees on golden pictures.
+
+    Exit code 1 when a golden picture disagrees with what you say is on it; the file is written all the same.
+    """
+    files = [_model_file(text) for text in models]
+    data = [_read(file.path, "model") for file in files]
+    artifacts = builder.unique_paths([builder.artifact_for(file, content) for file, content in zip(files, data, strict=True)])
+    contents = {artifact.path: content for artifact, content in zip(artifacts, data, strict=True)}
+    names = label_lists.read(labels)
+    requests = [_golden_request(text, names) for text in golden]
+    spec = _input_spec(artifacts, contents, size)
+    document = {
+        "name": name, "version": version, "rollback_index": rollback_index, "created": builder.now(),
+        "compatible": compatible or ("*",), "task": task or task_of(head), "head": HeadSpec(name=head), "labels": names,
+        "input": {**spec, "color": color, "scale": scale, "mean": mean, "std": std, "resize": resize},
+        "thresholds": Thresholds(min_score=min_score), "artifacts": artifacts,
+        "files": {path: len(content) for path, content in contents.items()},
+    }  # fmt: skip
+    draft = _checked(document)
+    _hint_scale(head, scale, as_json)
+    pictures, answers = _golden(draft, contents, requests)
+    made = builder.build(output, draft, contents, pictures)
+    return _report(made, requests, answers, output, as_json)
+
+
+def _model_file(text: str) -> ModelFile:
+    """MODEL[:BACKEND[:TARGET]]; a path that exists as written is taken whole, whatever colons it has."""
+    if Path(text).exists():
+        return ModelFile(Path(text), None, "*")
+    path, _, rest = text.partition(":")
+    backend, _, target = rest.partition(":")
+    return ModelFile(Path(path), backend or None, target or "*")
+
+
+def _golden_request(text: str, labels: tuple[str, ...]) -> GoldenRequest:
+    image, _, wanted = text.partition("=")
+    declared: dict[str, int] = {}
+    for part in filter(None, wanted.split(",")):
+        label, colon, count = part.rpartition(":")
+        label, number = (label, count) if colon and count.isdigit() else (part, "1")
+        if label not in labels:
+            raise UsageError(
+                f"--golden names the label {printable(label)!r}, which the model does not have",
+                evidence={"labels": ", ".join(labels[:10]) + (" .." if len(labels) > 10 else "")},
+                fix="name labels from the label list: IMAGE=person:2,bus",
+            )
+        declared[label] = int(number)
+    return GoldenRequest(Path(image), declared)
+
+
+def _read(path: Path, what: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as exc:
+        raise InputError(
+            f"the {what} {path} cannot be read: {exc.strerror}", evidence={"file": path}, fix="check the path"
+        ) from exc
+
+
+def _input_spec(artifacts: list[Artifact], contents: Mapping[str, bytes], size: tuple[int, int] | None) -> dict[str, object]:
+    """Width, height, layout and dtype: read from the first ONNX model, else from --size with the NPU's usual uint8 NHWC."""
+    onnx = next((artifact for artifact in artifacts if artifact.backend == "onnx"), None)
+    if onnx is None:
+        if size is None:
+            raise UsageError("the input's size is not known", fix="give --size WxH: only an ONNX model tells it by itself")
+        return {"width": size[0], "height": size[1], "layout": "nhwc", "dtype": "uint8"}
+    require_self_contained(contents[onnx.path])
+    backend = open_backend("onnx", contents[onnx.path], BackendOptions())
+    try:
+        return _from_model(backend.inputs[0], size)
+    finally:
+        backend.close()
+
+
+def _from_model(spec: TensorSpec, size: tuple[int, int] | None) -> dict[str, object]:
+    shape = spec.shape
+    nhwc = len(shape) == 4 and shape[3] == 3 and shape[1] != 3
+    sides = (shape[1], shape[2]) if nhwc else shape[2:4]
+    height, width = (sides[0], sides[1]) if len(shape) == 4 else (None, None)
+    if size is not None:
+        width, height = size
+    if width is None or height is None:
+        raise UsageError(
+            "the model's input has no fixed size",
+            evidence={"input": f"{spec.name} {'x'.join('?' if s is None else str(s) for s in shape)}"},
+            fix="give --size WxH",
+        )
+    dtype = "uint8" if spec.dtype == "uint8" else "float32"
+    return {"width": width, "height": height, "layout": "nhwc" if nhwc else "nchw", "dtype": dtype}
+
+
+def _checked(document: Mapping[str, object]) -> Manifest:
+    try:
+        return msgspec.convert({"schema": 1, **msgspec.to_builtins(document)}, Manifest)
+    except msgspec.ValidationError as exc:
+        raise UsageError(f"these options make no manifest: {exc}", fix="mend the option that is named") from exc
+
+
+def _hint_scale(head: str, scale: float, as_json: bool) -> None:
+    usual = USUAL_SCALE.get(head)
+    if usual is not None and abs(scale - usual) > usual * 0.01:
+        click.echo(
+            f"note: {head} models usually take --scale {usual:.8f} (1/255); in force is {scale:g}. "
+            "The wrong one is the commonest reason for detecting nothing.",
+            err=as_json,
+        )
+
+
+def _golden(
+    draft: Manifest, contents: Mapping[str, bytes], requests: list[GoldenRequest]
+) -> tuple[list[GoldenFile], list[Answer]]:
+    """What the float model sees on every golden picture. Checks the model against the manifest even without pictures."""
+    onnx = next((artifact for artifact in draft.artifacts if artifact.backend == "onnx"), None)
+    if onnx is None:
+        if requests:
+            raise UsageError("golden pictures need the float model", fix="add the .onnx file the others were converted from")
+        return [], []
+    rule = FilterRule(draft.thresholds.min_score, draft.thresholds.nms_iou)
+    steps = Steps(usable(draft, onnx, contents[onnx.path]), rule, BackendOptions())
+    files, answers = [], []
+    try:
+        for index, request in enumerate(requests):
+            image = _picture(request.image)
+            said = answer(steps, one_picture(request.image))
+            answers.append(said)
+            stem = f"golden/{index}-{_plain(request.image.stem)}"
+            entry = Golden(
+                image=stem + request.image.suffix.lower(), declared=dict(request.declared), expect=said.expect,
+                reference=stem + ".npz",
+            )  # fmt: skip
+            files.append(GoldenFile(entry, image, said.reference))
+    finally:
+        steps.close()
+    return files, answers
+
+
+def _picture(path: Path) -> bytes:
+    data = _read(path, "golden picture")
+    if len(data) > PICTURE_BYTES:
+        raise InputError(
+            f"{path} is too large", evidence={"bytes": len(data), "limit": PICTURE_BYTES}, fix="give a smaller one"
+        )
+    return data
+
+
+def _plain(stem: str) -> str:
+    return "".join(char if char.isascii() and (char.isalnum() or char in "-_") else "_" for char in stem)[:60] or "picture"
+
+
+def _report(made: Manifest, requests: list[GoldenRequest], answers: list[Answer], output: Path, as_json: bool) -> int:
+    findings = []
+    for request, said in zip(requests, answers, strict=True):
+        wrong = disagreements(request.declared, said.counts)
+        if not said.expect:
+            wrong = [
+                f"nothing is seen on it; the best score is {said.score_max:.3f}, the threshold {made.thresholds.min_score:g}"
+            ]
+        findings.append({"image": str(request.image), "seen": dict(said.counts), "disagreements": wrong})
+    agreed = not any(finding["disagreements"] for finding in findings)
+    if as_json:
+        click.echo(
+            json.dumps({"file": str(output), "name": made.name, "version": made.version, "agreed": agreed, "golden": findings})
+        )
+        return 0 if agreed else 1
+    click.echo(f"wrote {output}: {made.name} {made.version}, {sum(made.files.values()):,} bytes in {len(made.files)} files")
+    for finding, said in zip(findings, answers, strict=True):
+        seen = ", ".join(f"{count} {label}" for label, count in said.counts.items()) or "nothing"
+        click.echo(f"  golden {printable(finding['image'])}: sees {seen}")
+        for sentence in finding["disagreements"]:
+            click.echo(f"    disagrees: {sentence}")
+    if not agreed:
+        click.echo("  The bundle does not see what it should: check --color, --scale, --mean, --std, --resize and --head.")
+    return 0 if agreed else 1

@@ -1,0 +1,156 @@
+"""One owner: the lock in state_dir, the run folder beside it, and the small state that must outlive a restart."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from camagent.errors import StateError
+
+SCHEMA = 1
+LOCK_NAME, STATE_NAME, RUN_NAME = "lock", "state.json", "run"
+_SOCKET_PATH_LIMIT = 100  # sun_path holds 108
+
+
+@dataclass(slots=True)
+class Owner:
+    """This process owns `state_dir` until `release`."""
+
+    state_dir: Path
+    run_dir: Path
+    run: int  # number of this start, never used before
+    _lock: IO[str]
+    _state: dict[str, Any]
+
+    @property
+    def detect(self) -> dict[str, Any]:
+        """What was asked over `cmd/detect`, per camera; kept over restarts."""
+        kept: dict[str, Any] = self._state.setdefault("detect", {})
+        return kept
+
+    def remember_detect(self, camera: str, entry: dict[str, Any]) -> None:
+        """Writes a camera's detect switch. Raises StateError when the disk does not take it."""
+        self.detect[camera] = entry
+        _save(self.state_dir, self._state)
+
+    def release(self) -> None:
+        """Gives the state directory to the next owner."""
+        self._lock.close()
+
+
+def acquire(state_dir: Path) -> Owner:
+    """Takes the lock and starts a new run number. Raises StateError: held by another, unwritable, or from a newer agent."""
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True)
+        lock = (state_dir / LOCK_NAME).open("a+")
+    except OSError as exc:
+        raise _unusable(state_dir, exc) from exc
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as exc:
+        holder = _holder(lock)
+        lock.close()
+        raise StateError(
+            f"another agent owns {state_dir}",
+            evidence={"process": holder, "this process": os.getpid()},
+            fix="stop that agent, or give this one a state_dir of its own",
+        ) from exc
+    try:
+        state = _load(state_dir)
+        state["run"] = int(state.get("run", 0)) + 1
+        _save(state_dir, state)
+        folder = run_folder(state_dir)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+        lock.truncate(0)
+        lock.write(json.dumps({"run": str(folder), "pid": os.getpid()}))
+        lock.flush()
+    except OSError as exc:
+        lock.close()
+        raise _unusable(state_dir, exc) from exc
+    except StateError:
+        lock.close()
+        raise
+    return Owner(state_dir, folder, state["run"], lock, state)
+
+
+def run_folder(state_dir: Path) -> Path:
+    """$RUNTIME_DIRECTORY where systemd sets it, else state_dir/run, or a private folder where a socket's path would be too long."""
+    given = os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
+    if given:
+        return Path(given)
+    folder = state_dir.resolve() / RUN_NAME
+    if len(str(folder / "control.sock")) <= _SOCKET_PATH_LIMIT:
+        return folder
+    name = hashlib.sha256(str(state_dir.resolve()).encode()).hexdigest()[:16]
+    private = Path(tempfile.gettempdir()) / f"camagent-{os.getuid()}-{name}"
+    private.mkdir(mode=0o700, exist_ok=True)
+    if private.stat().st_uid != os.getuid():
+        raise StateError(f"{private} belongs to somebody else", fix="give state_dir a shorter path")
+    return private
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Old bytes or new bytes, never a mix; the new ones survive a power cut once this returns."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".new-", delete=False) as file:
+        try:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            Path(file.name).replace(path)
+        except OSError:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _load(state_dir: Path) -> dict[str, Any]:
+    path = state_dir / STATE_NAME
+    if not path.exists():
+        return {"schema": SCHEMA}
+    try:
+        state: dict[str, Any] = json.loads(path.read_bytes())
+        schema = state["schema"]
+    except (ValueError, KeyError, TypeError) as exc:
+        raise StateError(
+            f"{path} is damaged: {exc}", fix="move it away; only run numbers and detect switches start anew"
+        ) from exc
+    if schema > SCHEMA:
+        raise StateError(
+            f"{state_dir} was written by a newer camagent and is left untouched",
+            evidence={"schema there": schema, "schema known here": SCHEMA},
+            fix="install the newer camagent again, or give this one a state_dir of its own",
+        )
+    return state
+
+
+def _save(state_dir: Path, state: dict[str, Any]) -> None:
+    try:
+        write_atomic(state_dir / STATE_NAME, json.dumps(state).encode())
+    except OSError as exc:
+        raise _unusable(state_dir, exc) from exc
+
+
+def _unusable(state_dir: Path, exc: OSError) -> StateError:
+    return StateError(
+        f"the state directory {state_dir} cannot be written: {exc.strerror}",
+        evidence={"state_dir": state_dir, "user": os.getuid(), "error": exc.strerror or exc},
+        fix="make it writable for this user and free some space, or set agent.state_dir to another folder",
+    )
+
+
+def _holder(lock: IO[str]) -> str:
+    lock.seek(0)
+    try:
+        return f"pid {json.loads(lock.read())['pid']}"
+    except (ValueError, KeyError):
+        return "unknown"

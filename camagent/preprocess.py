@@ -1,0 +1,172 @@
+"""Frame -> tensor: one swscale pass from the decoder's YUV straight to the network's size, then one pass to the tensor.
+
+No full-size RGB picture is ever built. swscale only scales (area filter, into yuv444p of the network's size); the small
+picture is then turned to BGR by one matrix. That costs what swscale's own way to bgr24 costs and is four times closer to
+"convert, then resize at full size", because swscale's halves the chroma once more (bench/preprocess.py prints both).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import av
+import cv2
+import numpy as np
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+from numpy.typing import NDArray
+
+from camagent.frame import Frame, Letterbox, Prepared
+from firmware_pkg.manifest import InputSpec, Resize
+
+_AVCOL_SPC_BT709, _AVCOL_SPC_UNSPECIFIED, _AVCOL_SPC_BT2020 = 1, 2, 9
+_AVCOL_RANGE_JPEG = 2
+_HD_LINES = 576  # above it, an untagged stream is BT.709 (what players assume too), else BT.601
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where the scaled picture lies: it is scaled to (width, height), then put at (x, y); negative x or y cut it."""
+
+    width: int
+    height: int
+    x: int
+    y: int
+    letterbox: Letterbox
+
+
+def place(source_width: int, source_height: int, spec: InputSpec) -> Placement:
+    """How a source picture of this size is brought into the network's input (pixels).
+
+    Letterbox: scaled by min(network / source), the rest is padding. Crop: scaled by max(..), the rest is cut, centred.
+    Scaled sizes are whole pixels, and the letterbox states the scale that really results, so boxes map back exactly.
+    """
+    width, height = _scaled_size(source_width, source_height, spec.width, spec.height, spec.resize)
+    centred = spec.resize == "crop" or spec.placement == "center"
+    x, y = ((spec.width - width) // 2, (spec.height - height) // 2) if centred else (0, 0)
+    letterbox = Letterbox(
+        source_width, source_height, spec.width, spec.height, width / source_width, height / source_height, float(x), float(y)
+    )
+    return Placement(width, height, x, y, letterbox)
+
+
+class Preprocessor:
+    """Prepares frames of any size for one network input; its buffers are reused, so one instance belongs to one thread."""
+
+    def __init__(self, spec: InputSpec) -> None:
+        self._spec = spec
+        self._reformatter = VideoReformatter()
+        self._placement: Placement | None = None
+        self._size = (0, 0)
+        self._canvas = np.full((spec.height, spec.width, 3), spec.pad_value, np.uint8)  # BGR, padding stays from frame to frame
+        planar = spec.layout == "nchw"
+        shape = (1, 3, spec.height, spec.width) if planar else (1, spec.height, spec.width, 3)
+        self._tensor = np.zeros(shape, spec.dtype)
+        order = (2, 1, 0) if spec.color == "rgb" else (0, 1, 2)  # tensor channel -> channel of the BGR picture
+        self._channels = order
+        scale, mean, std = (np.array(v, np.float64) for v in (spec.scale, spec.mean, spec.std))
+        self._gain = (scale / std).astype(np.float32)
+        self._bias = (-mean / std).astype(np.float32)
+
+    def prepare(self, frame: Frame) -> Prepared:
+        """The network's input for this frame: (pixel * scale - mean) / std in the manifest's layout, dtype and colour order."""
+        if self._placement is None or self._size != (frame.width, frame.height):  # also a stream that changed its size
+            self._size = (frame.width, frame.height)
+            self._placement = place(*self._size, self._spec)
+            self._canvas[:] = self._spec.pad_value
+        pixels = self._scaled(cast("av.VideoFrame", frame.picture), self._placement)
+        self._store(pixels)
+        return Prepared(self._tensor, self._placement.letterbox)
+
+    def _scaled(self, picture: av.VideoFrame, to: Placement) -> NDArray[np.uint8]:
+        """(network height, network width, 3) BGR, 0..255."""
+        scaled = to_bgr(self._reformatter, picture, to.width, to.height)
+        spec = self._spec
+        if (to.width, to.height) == (spec.width, spec.height):
+            return scaled
+        if to.x < 0 or to.y < 0:
+            return scaled[-to.y : spec.height - to.y, -to.x : spec.width - to.x]
+        self._canvas[to.y : to.y + to.height, to.x : to.x + to.width] = scaled
+        return self._canvas
+
+    def _store(self, pixels: NDArray[np.uint8]) -> None:
+        for channel, source in enumerate(self._channels):
+            plane = self._tensor[0, channel] if self._spec.layout == "nchw" else self._tensor[0, :, :, channel]
+            if self._spec.dtype == "uint8":
+                plane[:] = pixels[:, :, source]
+                continue
+            np.multiply(pixels[:, :, source], self._gain[channel], out=plane)
+            if self._bias[channel]:
+                plane += self._bias[channel]
+
+
+def to_bgr(reformatter: VideoReformatter, picture: av.VideoFrame, width: int, height: int) -> NDArray[np.uint8]:
+    """A decoded picture as BGR, (height, width, 3), 0..255, scaled to this size with its own matrix and range."""
+    down = width <= picture.width and height <= picture.height
+    how = Interpolation.AREA if down else Interpolation.BILINEAR
+    if not _is_yuv(picture.format):
+        return _plane(reformatter.reformat(picture, width, height, "bgr24", interpolation=how, threads=1), 0, 3)
+    space, span = colorspace(picture), ColorRange.JPEG if full_range(picture) else ColorRange.MPEG
+    scaled = reformatter.reformat(
+        picture, width, height, "yuv444p", space, space, how, span, span,
+        threads=1,  # the default takes every core, and on a camera the decoder needs them
+    )  # fmt: skip
+    yuv = cv2.merge([_plane(scaled, index, 1)[:, :, 0] for index in range(3)])
+    return cast("NDArray[np.uint8]", cv2.transform(yuv, _TO_BGR[space, span]))
+
+
+def colorspace(picture: av.VideoFrame) -> Colorspace:
+    """The matrix of a picture: as tagged; where untagged BT.709 above 576 lines, else BT.601 (JPEG is BT.601 always)."""
+    tag = int(picture.colorspace)
+    if tag == _AVCOL_SPC_BT2020:
+        return Colorspace.BT2020
+    untagged_hd = tag == _AVCOL_SPC_UNSPECIFIED and picture.height > _HD_LINES and not full_range(picture)
+    return Colorspace.ITU709 if tag == _AVCOL_SPC_BT709 or untagged_hd else Colorspace.ITU601
+
+
+def full_range(picture: av.VideoFrame) -> bool:
+    """True where luma uses 0..255 rather than 16..235."""
+    return int(picture.color_range) == _AVCOL_RANGE_JPEG or picture.format.name.startswith("yuvj")
+
+
+def _to_bgr_matrix(kr: float, kb: float, *, full: bool) -> NDArray[np.float32]:
+    """(3, 4): BGR = M @ (Y, U, V, 1), levels 0..255, from the luma weights of ITU-R BT.601-7, BT.709-6 and BT.2020-2."""
+    luma, chroma, black = (1.0, 1.0, 0.0) if full else (255 / 219, 255 / 224, 16.0)
+    kg = 1 - kr - kb
+    red, blue = 2 * (1 - kr) * chroma, 2 * (1 - kb) * chroma
+    rows = np.array([[luma, blue, 0], [luma, -blue * kb / kg, -red * kr / kg], [luma, 0, red]])
+    return np.hstack([rows, -rows @ np.array([[black], [128.0], [128.0]])]).astype(np.float32)
+
+
+_LUMA_WEIGHTS = {
+    Colorspace.ITU601: (0.299, 0.114),
+    Colorspace.ITU709: (0.2126, 0.0722),
+    Colorspace.BT2020: (0.2627, 0.0593),
+}
+_TO_BGR = {
+    (space, span): _to_bgr_matrix(*weights, full=span is ColorRange.JPEG)
+    for space, weights in _LUMA_WEIGHTS.items()
+    for span in (ColorRange.MPEG, ColorRange.JPEG)
+}
+
+
+def _is_yuv(fmt: av.VideoFormat) -> bool:
+    return not fmt.is_rgb and not fmt.has_palette and len(fmt.components) >= 3
+
+
+def _plane(picture: av.VideoFrame, index: int, channels: int) -> NDArray[np.uint8]:
+    """One plane as (height, width, channels), without a copy; swscale pads its rows."""
+    plane = picture.planes[index]
+    rows = np.frombuffer(cast("Any", plane), np.uint8)
+    shape, strides = (plane.height, plane.width, channels), (plane.line_size, channels, 1)
+    return np.lib.stride_tricks.as_strided(rows, shape, strides, writeable=False)
+
+
+def _scaled_size(width: int, height: int, to_width: int, to_height: int, resize: Resize) -> tuple[int, int]:
+    if resize == "stretch":
+        return to_width, to_height
+    if resize == "letterbox":
+        scale = min(to_width / width, to_height / height)
+        return min(to_width, max(1, round(width * scale))), min(to_height, max(1, round(height * scale)))
+    scale = max(to_width / width, to_height / height)
+    return max(to_width, round(width * scale)), max(to_height, round(height * scale))

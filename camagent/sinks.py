@@ -1,0 +1,117 @@
+"""Where looking people look: pictures and videos with the boxes, masks and classes drawn in. Only `infer` and reports use it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, cast
+
+import av
+import cv2
+import numpy as np
+from av.video.reformatter import VideoReformatter
+from numpy.typing import NDArray
+
+from camagent.frame import Classes, ClassMap, Detections, Frame, Outcome
+from camagent.preprocess import to_bgr
+
+_PALETTE = (
+    (60, 76, 231), (219, 152, 52), (113, 204, 46), (15, 196, 241), (182, 89, 155), (156, 188, 26),
+    (34, 126, 230), (94, 73, 52), (166, 165, 149), (0, 215, 255), (203, 192, 255), (80, 127, 255),
+)  # fmt: skip
+_MASK_OPACITY = 0.5
+_JPEG_QUALITY = 90
+_CLASSES_DRAWN = 3
+
+
+def annotate(frame: Frame, outcome: Outcome, labels: Sequence[str]) -> NDArray[np.uint8]:
+    """The frame as BGR, (height, width, 3), with what was found drawn in."""
+    picture = to_bgr(VideoReformatter(), cast("av.VideoFrame", frame.picture), frame.width, frame.height).copy()
+    scale = max(0.4, min(frame.width, frame.height) / 900)
+    match outcome:
+        case Detections():
+            for box, score, class_id in zip(outcome.boxes, outcome.scores, outcome.class_ids, strict=True):
+                _draw_box(picture, box, f"{labels[class_id]} {score:.2f}", _PALETTE[class_id % len(_PALETTE)], scale)
+        case ClassMap():
+            _draw_map(picture, outcome.in_source(), labels, scale)
+        case Classes():
+            for row, (class_id, score) in enumerate(outcome.top(_CLASSES_DRAWN)):
+                _draw_text(picture, f"{labels[class_id]} {score:.2f}", (4, round(30 * scale * (row + 1))), (40, 40, 40), scale)
+    return picture
+
+
+def write_picture(path: Path, picture: NDArray[np.uint8]) -> None:
+    """Writes a JPEG. Raises OSError."""
+    ok, encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    if not ok:
+        raise OSError(f"{path}: the picture cannot be encoded as JPEG")
+    path.write_bytes(encoded.tobytes())
+
+
+class VideoSink:
+    """Writes annotated frames as an H.264 MP4 with the source's own timing; frames of another size are scaled to the first."""
+
+    def __init__(self, path: Path) -> None:
+        self._container = av.open(str(path), "w")
+        self._stream: Any = None
+        self._size = (0, 0)
+        self._start: float | None = None
+        self._last = -1
+
+    def write(self, picture: NDArray[np.uint8], pts: float | None) -> None:
+        """Appends a BGR picture shown at `pts` seconds of the source's time line."""
+        if self._stream is None:
+            height, width = picture.shape[0] // 2 * 2, picture.shape[1] // 2 * 2
+            self._size = (width, height)
+            self._stream = self._container.add_stream("libx264", rate=25, options={"crf": "23", "preset": "veryfast"})
+            self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
+            self._stream.codec_context.time_base = Fraction(1, 1000)
+        if (picture.shape[1], picture.shape[0]) != self._size:
+            picture = cv2.resize(picture, self._size).astype(np.uint8)
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="bgr24")
+        if self._start is None:
+            self._start = pts or 0.0
+        shown = self._last + 40 if pts is None else round((pts - self._start) * 1000)
+        self._last = max(shown, self._last + 1)
+        frame.pts, frame.time_base = self._last, Fraction(1, 1000)
+        self._container.mux(self._stream.encode(frame))
+
+    def close(self) -> None:
+        """Finishes the file."""
+        if self._stream is not None:
+            self._container.mux(self._stream.encode(None))
+        self._container.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def _draw_box(
+    picture: NDArray[np.uint8], box: NDArray[np.float32], text: str, color: tuple[int, int, int], scale: float
+) -> None:
+    x1, y1, x2, y2 = (round(float(value)) for value in box)
+    cv2.rectangle(picture, (x1, y1), (x2, y2), color, max(1, round(2 * scale)), cv2.LINE_AA)
+    _draw_text(picture, text, (x1, max(y1, round(20 * scale))), color, scale)
+
+
+def _draw_text(picture: NDArray[np.uint8], text: str, at: tuple[int, int], color: tuple[int, int, int], scale: float) -> None:
+    (width, height), baseline = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.6 * scale, 1)
+    x, y = at
+    cv2.rectangle(picture, (x, y - height - baseline), (x + width + 4, y), color, cv2.FILLED)
+    cv2.putText(
+        picture, text, (x + 2, y - baseline // 2 - 1), cv2.FONT_HERSHEY_SIMPLEX, 0.6 * scale, (255, 255, 255), 1, cv2.LINE_AA
+    )
+
+
+def _draw_map(picture: NDArray[np.uint8], ids: NDArray[np.uint8], labels: Sequence[str], scale: float) -> None:
+    for row, class_id in enumerate(int(i) for i in np.unique(ids) if i or len(labels) == 1):
+        color = _PALETTE[class_id % len(_PALETTE)]
+        where = ids == class_id
+        picture[where] = (picture[where] * (1 - _MASK_OPACITY) + np.array(color) * _MASK_OPACITY).astype(np.uint8)
+        share = float(where.mean())
+        _draw_text(picture, f"{labels[class_id]} {share:.1%}", (4, round(30 * scale * (row + 1))), color, scale)

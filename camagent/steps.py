@@ -1,0 +1,123 @@
+"""A frame's way through one model, the same for `run`, `infer`, `bundle create`, self-test and the benchmarks.
+
+Frame -> preprocess -> backend -> head -> filters -> Result
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camagent import filters
+from camagent.backends import Backend, BackendOptions, TensorSpec, open_backend
+from camagent.clock import Clock, SystemClock
+from camagent.errors import ModelMismatch
+from camagent.filters import FilterRule
+from camagent.frame import Candidates, Classes, ClassMap, Frame, Latency, Letterbox, Outcome, Prepared, Result, StageCounts
+from camagent.heads import HeadContext, SemanticMap, build_head, require_known
+from camagent.heads.base import describe
+from camagent.heads.nms import nms
+from camagent.models import UsableBundle
+from camagent.preprocess import Preprocessor
+from firmware_pkg.manifest import InputSpec, Manifest
+
+
+class Steps:
+    """One loaded model with one camera's filter. Belongs to one thread; `close` frees the model."""
+
+    def __init__(self, bundle: UsableBundle, rule: FilterRule, options: BackendOptions, clock: Clock | None = None) -> None:
+        """Opens the model and holds it against its manifest.
+
+        Raises BackendError, ModelMismatch, HeadMismatch or LabelCountMismatch.
+        """
+        self.manifest = bundle.manifest
+        self.rule = rule
+        self.backend_name = bundle.artifact.backend
+        self._clock = clock or SystemClock()
+        require_known(self.manifest.head.name)  # cheaper than loading a model that nothing can decode
+        self.backend: Backend = open_backend(bundle.artifact.backend, bundle.model, options)
+        try:
+            require_input(self.manifest.input, self.backend.inputs)
+            self._head = build_head(self.manifest.head.name, _context(self.manifest, self.backend.outputs))
+        except BaseException:
+            self.backend.close()
+            raise
+        self._preprocessor = Preprocessor(self.manifest.input)
+
+    def run(self, frame: Frame) -> Result:
+        """The whole way of one frame. Raises BackendError when the model fails on it."""
+        started = perf_counter()
+        prepared = self.prepare(frame)
+        tensor_ready = perf_counter()
+        outputs = self.backend.infer(prepared.tensor)
+        inferred = perf_counter()
+        outcome, counts = self.decode(outputs, prepared.letterbox)
+        done = perf_counter()
+        latency = Latency(
+            decode=frame.decode_ms,
+            preprocess=(tensor_ready - started) * 1e3,
+            infer=(inferred - tensor_ready) * 1e3,
+            postprocess=(done - inferred) * 1e3,
+            total=(self._clock.monotonic() - frame.arrived) * 1e3,
+        )
+        return Result(frame, outcome, counts, latency, prepared.letterbox)
+
+    def prepare(self, frame: Frame) -> Prepared:
+        """The frame as the network's input; valid until the next call."""
+        return self._preprocessor.prepare(frame)
+
+    def decode(self, outputs: Sequence[NDArray[Any]], letterbox: Letterbox) -> tuple[Outcome, StageCounts]:
+        """The model's outputs -> what is published, and how much survived each filter."""
+        decoded = self._head.decode(outputs, self.rule.min_score)
+        if isinstance(decoded, Candidates):
+            return filters.apply(decoded, letterbox, self.rule, nms)
+        if isinstance(decoded, SemanticMap):
+            height, width = decoded.ids.shape
+            rows, columns = letterbox.grid_index(width, height)
+            return ClassMap(decoded.ids, rows, columns, decoded.score_max), StageCounts(score_max=decoded.score_max)
+        return decoded, _counts_of(decoded, self.rule.min_score)
+
+    def warm_up(self) -> None:
+        """Runs the model once on a textured picture: the first run allocates, and zeros upset some decoders."""
+        spec = self.backend.inputs[0]
+        shape = _input_shape(self.manifest.input)
+        texture = np.random.default_rng(0).integers(0, 256, shape)
+        self.backend.infer(texture.astype(spec.dtype) if spec.dtype == "uint8" else (texture / 255).astype(spec.dtype))
+
+    def close(self) -> None:
+        """Frees the model."""
+        self.backend.close()
+
+
+def require_input(spec: InputSpec, inputs: Sequence[TensorSpec]) -> None:
+    """Raises ModelMismatch where the model's input is not what the manifest declares."""
+    wanted = _input_shape(spec)
+    declared = f"one input {'x'.join(map(str, wanted))} {spec.dtype} ({spec.layout})"
+    if len(inputs) == 1:
+        shape, dtype = inputs[0].shape, inputs[0].dtype
+        fits = len(shape) == len(wanted) and all(have in (None, want) for have, want in zip(shape, wanted, strict=True))
+        if fits and dtype == spec.dtype:
+            return
+    raise ModelMismatch(
+        "the model's input is not what the manifest declares",
+        evidence={"manifest": declared, "model": describe(inputs)},
+        fix="create the bundle again without --size: width, height, layout and dtype are then read from the model",
+    )
+
+
+def _input_shape(spec: InputSpec) -> tuple[int, int, int, int]:
+    return (1, 3, spec.height, spec.width) if spec.layout == "nchw" else (1, spec.height, spec.width, 3)
+
+
+def _context(manifest: Manifest, outputs: Sequence[TensorSpec]) -> HeadContext:
+    spec = manifest.input
+    return HeadContext(spec.width, spec.height, len(manifest.labels), outputs, manifest.head.params)
+
+
+def _counts_of(classes: Classes, min_score: float) -> StageCounts:
+    best = float(classes.scores.max(initial=0.0))
+    return StageCounts(candidates=len(classes.scores), scored=int((classes.scores >= min_score).sum()), score_max=best)

@@ -1,0 +1,83 @@
+"""Manifest parts and bytes -> a bundle file. What a picture shows is computed above and handed in; nothing here sees a pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+
+import msgspec
+
+from firmware_pkg import archive
+from firmware_pkg import manifest as manifests
+from firmware_pkg.errors import ManifestInvalid
+from firmware_pkg.manifest import Artifact, Golden, Manifest
+from firmware_pkg.model_file import model_format
+
+BACKEND_OF = {"onnx": "onnx", "rknn": "rknn"}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A model as named on the command line: MODEL[:BACKEND[:TARGET]]."""
+
+    path: Path
+    backend: str | None
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenFile:
+    """A golden picture with its computed answer and reference tensors."""
+
+    entry: Golden
+    image: bytes
+    reference: bytes
+
+
+def artifact_for(model: ModelFile, data: bytes) -> Artifact:
+    """The manifest entry of a model file; its backend is told by the content where none is named. Raises ManifestInvalid."""
+    kind = model_format(data)
+    backend = model.backend or BACKEND_OF.get(kind)
+    if backend is None or (kind != "unknown" and model.backend in BACKEND_OF.values() and BACKEND_OF[kind] != model.backend):
+        raise ManifestInvalid(
+            f"{model.path.name} is not a model for {'any known backend' if model.backend is None else repr(model.backend)}",
+            evidence={"content": kind, "begins with": data[:8].hex(" ") or "nothing"},
+            fix="give an .onnx or .rknn file, or name the backend: MODEL:BACKEND[:TARGET]",
+        )
+    return Artifact(
+        path=f"model{PurePosixPath(model.path.name).suffix or '.' + backend}", backend=backend, targets=(model.target,)
+    )
+
+
+def unique_paths(artifacts: Sequence[Artifact]) -> list[Artifact]:
+    """The same artifacts with member names that do not clash: model.rknn, model-2.rknn .."""
+    taken: dict[str, int] = {}
+    made = []
+    for artifact in artifacts:
+        count = taken[artifact.path] = taken.get(artifact.path, 0) + 1
+        path = PurePosixPath(artifact.path)
+        name = artifact.path if count == 1 else f"{path.stem}-{count}{path.suffix}"
+        made.append(msgspec.structs.replace(artifact, path=name))
+    return made
+
+
+def now() -> str:
+    """The present as a manifest writes it."""
+    return datetime.now(UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")
+
+
+def build(path: Path, draft: Manifest, models: Mapping[str, bytes], golden: Sequence[GoldenFile]) -> Manifest:
+    """Writes the bundle: the draft with its golden pictures and every length filled in. Raises ManifestInvalid, OSError."""
+    files = dict(models)
+    for item in golden:
+        files[item.entry.image] = item.image
+        if item.entry.reference:
+            files[item.entry.reference] = item.reference
+    full = msgspec.structs.replace(
+        draft, golden=tuple(item.entry for item in golden), files={name: len(data) for name, data in files.items()}
+    )
+    checked = manifests.parse(manifests.dump(full))
+    archive.write(path, checked, files)
+    return checked

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+import tomllib
+
+from camagent import config_file
+from camagent.config_file import load, origins, without_credentials
+from camagent.errors import ConfigError
+
+FULL = """
+[agent]
+id = "cam-01"
+state_dir = "{state}"
+[mqtt]
+url = "mqtt://user:geheim@broker:1883"
+[[camera]]
+name = "front"
+url = "rtsp://admin:geheim@10.0.0.1:554/stream?channel=1&password=geheim"
+[camera.filter]
+labels = ["person", "car"]
+[[camera.zone]]
+name = "gate"
+polygon = [[0.1, 0.2], [0.9, 0.2], [0.9, 0.9]]
+[[camera]]
+name = "back"
+url = "file.mp4"
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "camagent.toml"
+    path.write_text(text.replace("{state}", str(folder / "state")))
+    return path
+
+
+def refusal(tmp_path: Path, text: str) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        load(write(tmp_path, text))
+    return caught.value
+
+
+def test_defaults_are_those_of_the_contract(tmp_path: Path) -> None:
+    config = load(write(tmp_path, "")).config
+    assert config.mqtt.url == "mqtt://127.0.0.1:1883"
+    assert (config.mqtt.prefix, config.mqtt.qos, config.mqtt.outbox_mb, config.mqtt.outbox_sync_s) == ("camagent", 1, 64, 1.0)
+    assert config.commands.allow == ("selftest", "detect")
+    assert config.onnx.intra_op_threads == 1
+    assert config.web.listen == "127.0.0.1:8420"
+    assert not config.agent.allow_unsigned
+    assert config.agent.id.rpartition("-")[2].isalnum()
+
+
+def test_camera_defaults(tmp_path: Path) -> None:
+    camera = load(write(tmp_path, '[[camera]]\nname = "a"\nurl = "x.mp4"')).config.camera[0]
+    assert (camera.transport, camera.fps, camera.decoder, camera.stall_timeout) == ("tcp", 10.0, "auto", 10.0)
+    assert camera.filter.min_score is None
+    assert camera.publish == "detections"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('[[camera]]\nname = "a"\nurl = "x"\nstal_timeout = 3', ["camera[0].stal_timeout", "did you mean 'stall_timeout'"]),
+        ("[mqtt]\nqoss = 1", ["mqtt.qoss", "did you mean 'qos'"]),
+        ("[mqt]\nqos = 1", ["'mqt'", "did you mean 'mqtt'"]),
+        ("[mqtt]\nqos = 7", ["mqtt.qos", "value = 7", "<= 2"]),
+        ('[[camera]]\nname = "a"\nurl = "x"\nfps = "ten"', ["camera[0].fps", "value = ten", "float"]),
+        ('[[camera]]\nname = "a"\nurl = "x"\ntransport = "carrier-pigeon"', ["camera[0].transport", "carrier-pigeon"]),
+        ('[[camera]]\nname = "available"\nurl = "x"', ["camera[0].name", "topic tree"]),
+        ('[[camera]]\nname = "a b"\nurl = "x"', ["camera[0].name", "a b"]),
+        ('[[camera]]\nname = "a"\nurl = "x"\n[[camera]]\nname = "a"\nurl = "y"', ["two cameras"]),
+        ('[[camera]]\nname = "a"', ["camera[0].url is missing"]),
+        ('[agent]\nid = "group"', ["agent.id"]),
+        ('[mqtt]\nprefix = "a/#"', ["mqtt.prefix"]),
+        ('[[camera]]\nname="a"\nurl="x"\n[[camera.zone]]\nname="z"\npolygon=[[0,0],[1,1]]', ["polygon", "length >= 3"]),
+        ('[[camera]]\nname="a"\nurl="x"\n[[camera.zone]]\nname="z"\npolygon=[[0,0],[1,1],[2,0]]', ["polygon[2][0]", "<= 1.0"]),
+        ("[agent\n", ["not TOML", "line 1"]),
+        ('[[camera]]\nname="a"\nurl="rtsp://${NOBODY_SET_THIS}@h/"', ["camera[0].url", "NOBODY_SET_THIS"]),
+    ],
+)  # fmt: skip
+def test_every_mistake_is_one_sentence_with_key_value_and_way_on(tmp_path: Path, text: str, words: list[str]) -> None:
+    shown = refusal(tmp_path, text).render()
+    for word in words:
+        assert word in shown
+    assert "fix:" in shown
+
+
+def test_a_missing_file_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load(tmp_path / "no.toml")
+
+
+def test_environment_is_expanded_but_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAMERA_LOGIN", "admin:geheim")
+    loaded = load(write(tmp_path, '[[camera]]\nname="a"\nurl="rtsp://${CAMERA_LOGIN}@10.0.0.1/s"'))
+    assert loaded.config.camera[0].url == "rtsp://admin:geheim@10.0.0.1/s"
+    assert "geheim" not in json.dumps([(k, v) for k, v, _ in origins(loaded)], default=str)
+
+
+def test_show_says_where_a_value_comes_from_and_hides_credentials(tmp_path: Path) -> None:
+    path = write(tmp_path, FULL)
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "overlay.toml").write_text('[[camera]]\nname = "front"\n[camera.filter]\nmin_score = 0.3\n')
+    rows = {key: (value, origin) for key, value, origin in origins(load(path))}
+    assert rows["agent.id"] == ("cam-01", "file")
+    assert rows["camera[0].fps"] == (10.0, "default")
+    assert rows["camera[0].filter.min_score"] == (0.3, "overlay")
+    assert rows["camera[0].filter.labels"][1] == "file"
+    assert "geheim" not in json.dumps(rows, default=str)
+    assert rows["camera[0].url"][0] == "rtsp://10.0.0.1:554/stream?channel=1&password=***"
+
+
+def test_the_overlay_lies_over_the_file_and_nothing_else_may_stand_in_it(tmp_path: Path) -> None:
+    path = write(tmp_path, FULL)
+    overlay = tmp_path / "state" / "overlay.toml"
+    overlay.parent.mkdir()
+    overlay.write_text('[[camera]]\nname = "back"\n[[camera.mask]]\nname = "m"\npolygon = [[0,0],[1,0],[1,1]]\n')
+    front, back = load(path).config.camera
+    assert back.mask[0].name == "m"
+    assert front.zone[0].name == "gate"
+    overlay.write_text('[[camera]]\nname = "back"\nurl = "rtsp://elsewhere/"\n')
+    with pytest.raises(ConfigError, match="overlay"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("rtsp://a:b@h:554/x", "rtsp://h:554/x"),
+        ("rtsp://h/x?user=me&pwd=you&channel=2", "rtsp://h/x?user=***&pwd=***&channel=2"),
+        ("/files/clip.mp4", "/files/clip.mp4"),
+        ("rtsp://a:p@ss@h/x", "rtsp://h/x"),
+        ("rtsp://[bad", "***"),
+    ],
+)
+def test_urls_lose_their_credentials(url: str, shown: str) -> None:
+    assert without_credentials(url) == shown
+
+
+def test_the_schema_accepts_what_the_agent_accepts(tmp_path: Path) -> None:
+    path = write(tmp_path, FULL)
+    load(path)
+    jsonschema.validate(tomllib.loads(path.read_text()), config_file.schema())
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"mqtt": {"qoss": 1}}, config_file.schema())
+
+
+def test_the_commands(tmp_path: Path) -> None:
+    path = write(tmp_path, FULL)
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "camagent", "config", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, "COLUMNS": "100"})
+
+    good = call("check", "-c", str(path), "--json")
+    assert good.returncode == 0
+    assert json.loads(good.stdout)["cameras"] == ["front", "back"]
+    shown = call("show", "-c", str(path))
+    assert shown.returncode == 0
+    assert "geheim" not in shown.stdout
+    assert json.loads(call("schema").stdout)["$ref"]
+    path.write_text("[mqtt]\nqoss = 1\n")
+    bad = call("check", "-c", str(path))
+    assert bad.returncode == 2
+    assert bad.stderr.startswith("error[CONFIG_INVALID]:")
+    assert "Traceback" not in bad.stderr

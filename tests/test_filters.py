@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from camagent.config import Camera, Filter, Zone
+from camagent.filters import FilterRule, ZoneRule, apply, rule_for, unknown_labels
+from camagent.frame import Candidates, Letterbox
+
+SAME = Letterbox(100, 100, 100, 100, 1.0, 1.0, 0.0, 0.0)
+SQUARE = ((0.4, 0.4), (0.8, 0.4), (0.8, 0.8), (0.4, 0.8))
+LABELS, GROUPS = ("person", "car", "disposable box"), (None, None, "other waste")
+
+
+def candidates(*boxes: tuple[float, float, float, float], ids: tuple[int, ...] = ()) -> Candidates:
+    count = len(boxes)
+    scores = np.linspace(0.9, 0.5, count).astype(np.float32)
+    return Candidates(
+        np.array(boxes, np.float32).reshape(-1, 4), scores, np.array(ids or (0,) * count, np.int64), seen=count + 5, score_max=0.9
+    )
+
+
+def keep_all(found: Candidates, iou: float) -> NDArray[np.intp]:
+    return np.arange(len(found.scores))
+
+
+def kept(found: Candidates, letterbox: Letterbox = SAME, **rule: Any) -> tuple[list[list[float]], Any]:
+    detections, counts = apply(found, letterbox, FilterRule(0.4, 0.45, **rule), keep_all)
+    return detections.boxes.tolist(), counts
+
+
+def test_every_filter_is_counted_in_order() -> None:
+    found = candidates((0, 0, 50, 50), (0, 0, 50, 50), (0, 0, 5, 5), (50, 50, 60, 60), (0, 0, 20, 20), ids=(0, 1, 0, 0, 0))
+    boxes, counts = kept(found, class_ids=frozenset({0}), min_area=100.0, zones=(ZoneRule("z", SQUARE, "center"),))
+    assert boxes == [[50, 50, 60, 60]]
+    stages = (counts.candidates, counts.scored, counts.kept_by_nms, counts.kept_by_label, counts.kept_by_area, counts.kept_by_zone)
+    assert stages == (10, 5, 5, 4, 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("anchor", "box", "inside"),
+    [
+        ("bottom-center", (50, 10, 60, 50), True),
+        ("bottom-center", (50, 50, 60, 90), False),
+        ("top-center", (50, 50, 60, 90), True),
+        ("center", (30, 30, 60, 60), True),
+        ("center", (0, 0, 60, 60), False),
+        ("bottom-center", (35, 10, 45, 40), True),  # on the corner: the edge belongs to the zone
+        ("any", (0, 0, 41, 41), True),
+        ("any", (0, 0, 39, 39), False),
+        ("any", (50, 50, 51, 51), True),
+        ("any", (0, 0, 100, 100), True),
+        ("any", (0, 55, 100, 56), True),
+    ],
+)
+def test_zone_anchors(anchor: Any, box: tuple[float, float, float, float], inside: bool) -> None:
+    boxes, _ = kept(candidates(box), zones=(ZoneRule("z", SQUARE, anchor),))
+    assert bool(boxes) is inside
+
+
+def test_an_object_names_every_zone_it_is_in() -> None:
+    whole = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
+    rule = FilterRule(0.4, 0.45, zones=(ZoneRule("all", whole, "center"), ZoneRule("gate", SQUARE, "center")))
+    detections, _ = apply(candidates((50, 50, 60, 60), (0, 0, 10, 10)), SAME, rule, keep_all)
+    assert detections.zones == (("all", "gate"), ("all",))
+
+
+def test_a_concave_zone_does_not_claim_its_notch() -> None:
+    notched = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.5, 0.1), (0.0, 1.0))
+    boxes, _ = kept(candidates((45, 60, 55, 70)), zones=(ZoneRule("z", notched, "any"),))
+    assert boxes == []
+
+
+def test_boxes_are_cut_at_the_picture_and_what_lies_outside_goes() -> None:
+    letterbox = Letterbox(200, 100, 100, 100, 0.5, 0.5, 0.0, 25.0)
+    boxes, counts = kept(candidates((-10, 20, 50, 75), (0, 80, 10, 90)), letterbox)
+    assert boxes == [[0, 0, 100, 100]]
+    assert (counts.kept_by_label, counts.kept_by_area) == (2, 1)
+
+
+def test_nothing_in_nothing_out() -> None:
+    boxes, counts = kept(candidates(), zones=(ZoneRule("z", SQUARE, "any"),))
+    assert boxes == []
+    assert counts.kept_by_zone == 0
+
+
+def test_a_camera_overrides_the_bundle_and_may_name_groups() -> None:
+    camera = Camera(name="a", url="x", filter=Filter(labels=("car", "other waste"), min_area=3.0), zone=(Zone(name="z", polygon=SQUARE),))
+    rule = rule_for(camera, LABELS, GROUPS, 0.4, 0.45)
+    assert rule.class_ids == {1, 2}
+    assert (rule.min_score, rule.min_area, rule.zones[0].anchor) == (0.4, 3.0, "bottom-center")
+    strict = Camera(name="a", url="x", filter=Filter(min_score=0.0))
+    assert rule_for(strict, LABELS, GROUPS, 0.4, 0.45).min_score == 0.0
+    assert rule_for(None, LABELS, GROUPS, 0.4, 0.45).class_ids is None
+
+
+def test_labels_that_the_model_does_not_have_are_told() -> None:
+    camera = Camera(name="a", url="x", filter=Filter(labels=("persn", "car", "other waste")))
+    assert unknown_labels(camera, LABELS, GROUPS) == ["persn"]
