@@ -1,0 +1,62 @@
+# Two commands of the README: `make demo` and `make test`. Both set up everything they need.
+PYTHON ?= $(shell for p in python3 python3.11 python3.12; do $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
+# most tests wait for a stream or a broker, so more workers than cores
+WORKERS ?= 4
+
+# make demo: a model of yours, an input, and how the bundle is to be made
+MODEL ?=
+INPUT ?=
+OPTIONS ?= --head yolov8 --labels coco80 --scale 0.00392157
+
+.PHONY: help demo test test-full lint format bench docs clean
+
+help:
+	@echo "make demo MODEL=m.onnx INPUT=clip.mp4 OPTIONS='--head ..'   build a bundle, run it, draw what it sees"
+	@echo "make test        every test, long ones at reduced counts"
+	@echo "make test-full   the long tests at their full counts"
+	@echo "make lint        ruff and mypy"
+	@echo "make bench       what a frame costs, beside the decoder and the model alone"
+	@echo "make docs        write the JSON Schemas of docs/schemas anew"
+
+$(VENV)/.installed: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "camagent needs Python 3.11 or 3.12: name one with make PYTHON=.."; exit 1; }
+	@.ci/make-venv "$(PYTHON)" "$(VENV)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.installed
+	@test -n "$(MODEL)" -a -n "$(INPUT)" || { \
+	  echo "name a model and something to look at, for example:"; \
+	  echo "  make demo MODEL=yolov8n.onnx INPUT=street.jpg OPTIONS='--head yolov8 --labels coco80 --scale 0.00392157'"; exit 2; }
+	@mkdir -p camagent-out
+	$(BIN)/camagent bundle create "$(MODEL)" --name demo --version 1.0.0 $(OPTIONS) -o camagent-out/demo.cambundle
+	$(BIN)/camagent infer camagent-out/demo.cambundle "$(INPUT)" --out camagent-out
+
+test: $(VENV)/.installed
+	@.ci/debian-packages
+	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not full"
+
+test-full: $(VENV)/.installed
+	@.ci/debian-packages
+	$(PYTEST) -n 2 --dist worksteal -m full --timeout 3600 $(if $(BUDGET),--full-budget $(BUDGET))
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(VENV)/.installed
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(VENV)/.installed
+	$(BIN)/python -m bench.frame_cost
+
+docs: $(VENV)/.installed
+	$(BIN)/python .ci/write-schemas docs/schemas
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info camagent-out .pytest_cache .mypy_cache .ruff_cache .hypothesis

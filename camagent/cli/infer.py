@@ -1,0 +1,128 @@
+"""camagent infer: a bundle on pictures, videos or a stream, without a daemon and without a broker."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import msgspec
+from rich.console import Console
+from rich.progress import Progress
+
+from camagent import config_file, vitals
+from camagent.backends import BackendOptions
+from camagent.bodies import Body, ModelRef, encode
+from camagent.cli.words import summary
+from camagent.config import Config
+from camagent.errors import InputError, printable
+from camagent.frame import Frame, Result
+from camagent.messages import Author
+from camagent.pipeline import BACKENDS, FilterRule, Steps, body_of, encode_rle, frames, load_model
+from camagent.sinks import VideoSink, annotate, write_picture
+
+DEFAULT_OUT = Path("camagent-out")
+PICTURES = {".jpg", ".jpeg", ".png"}
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """Where annotated pictures go; None draws nothing."""
+
+    folder: Path | None
+
+
+@click.command(epilog="Example: camagent infer fastestdet-1.0.0.cambundle street.jpg clip.mp4 --out seen/")
+@click.argument("bundle", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for annotated pictures and videos.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per frame and line; draws only with --out.")
+@click.option("--min-score", type=click.FloatRange(0, 1), help="Threshold instead of the bundle's.")
+@click.option("--frames", "limit", type=click.IntRange(1), help="Stop after this many frames of each input.")
+@click.option("-c", "--config", "config_path", type=click.Path(path_type=Path), help="Configuration whose trust and [onnx] apply.")
+def command(
+    bundle: Path, inputs: tuple[str, ...], out: Path | None, as_json: bool, min_score: float | None, limit: int | None,
+    config_path: Path | None,
+) -> None:  # fmt: skip
+    """Run BUNDLE on pictures, folders, videos or RTSP URLs; an INPUT that is a camera's name in -c FILE is that camera."""
+    config = config_file.load(config_path).config if config_path else Config()
+    model = load_model(bundle, allow_unsigned=True, backends=BACKENDS, backend="auto", device=vitals.device())
+    click.echo(f"warning[UNSIGNED]: {printable(bundle)} was not verified", err=True)
+    manifest = model.manifest
+    rule = FilterRule(manifest.thresholds.min_score if min_score is None else min_score, manifest.thresholds.nms_iou)
+    steps = Steps(model, rule, BackendOptions(config.onnx.intra_op_threads, config.onnx.providers))
+    ref = ModelRef(name=manifest.name, version=manifest.version)
+    folder = out or (None if as_json else DEFAULT_OUT)
+    if folder:
+        _make(folder)
+    try:
+        for source in inputs:
+            author = Author("infer", _camera_name(source), 0, ref, manifest.label_names, manifest.label_groups)
+            _one_input(source, config, steps, author, folder, limit, as_json=as_json)
+    finally:
+        steps.close()
+
+
+def _one_input(
+    source: str, config: Config, steps: Steps, author: Author, folder: Path | None, limit: int | None, *, as_json: bool
+) -> None:
+    shown = config_file.without_credentials(source)
+    with ExitStack() as stack:
+        bar = stack.enter_context(Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()))
+        task = bar.add_task(printable(shown), total=limit)
+        video: VideoSink | None = None
+        seq = 0
+        for seq, (name, frame) in enumerate(_named(source, config, limit), 1):
+            result = steps.run(frame)
+            body = _with_input(body_of(result, author, seq, frame.frame_time, encode_rle), name or shown)
+            if as_json:
+                sys.stdout.write(encode(body).decode() + "\n")
+            else:
+                click.echo(f"{printable(name or shown)}{_at(frame, name)}: {summary(body)}")
+            if folder and name:
+                write_picture(folder / f"{Path(name).stem}.jpg", annotate(frame, result.outcome, author.labels))
+            elif folder:
+                video = video or stack.enter_context(VideoSink(folder / f"{author.camera}.mp4"))
+                video.write(annotate(frame, result.outcome, author.labels), frame.pts)
+            bar.advance(task)
+        if not seq:
+            raise InputError(f"{printable(shown)} has no frames", evidence={"input": shown}, fix="give a picture, video, folder or RTSP URL")
+    if folder and not as_json:
+        click.echo(f"drawn in {folder}/")
+
+
+def _named(source: str, config: Config, limit: int | None) -> Iterator[tuple[str, Frame]]:
+    """(picture's file name or "", frame): pictures are drawn one by one, everything else as a video."""
+    camera = next((camera for camera in config.camera if source in (camera.name, camera.url)), None)
+    count = 0
+    for name, frame in frames(source, camera):
+        yield name, frame
+        count += 1
+        if limit is not None and count >= limit:
+            return
+
+
+def _with_input(body: Body, name: str) -> Body:
+    return msgspec.structs.replace(body, input=name)
+
+
+def _camera_name(source: str) -> str:
+    stem = Path(source.rstrip("/")).stem if "://" not in source else "stream"
+    return "".join(char if char.isascii() and (char.isalnum() or char in "-_") else "-" for char in stem)[:48] or "input"
+
+
+def _at(frame: Frame, name: str) -> str:
+    return f" {frame.pts:8.2f} s" if not name and frame.pts is not None else ""
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise InputError(f"the folder {folder} cannot be made: {exc.strerror}", fix="name another --out folder") from exc
+
+
+__all__ = ["Result", "command"]

@@ -1,0 +1,39 @@
+"""camagent run: the daemon."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from camagent import config_file
+
+
+@click.command(epilog="Example: camagent run -c /etc/camagent/camagent.toml")
+@click.option(
+    "-c", "--config", "path", type=click.Path(path_type=Path), default=config_file.DEFAULT_PATH, show_default=True, help="The file."
+)
+@click.option("-v", "--verbose", is_flag=True, help="Log details.")
+def command(path: Path, verbose: bool) -> None:
+    """Run the agent until SIGTERM. SIGHUP reads the configuration again; a bad file leaves the old one in force."""
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format="%(levelname)s %(message)s")
+    loaded = config_file.load(path)
+    from camagent.pipeline import Agent
+
+    agent = Agent(loaded)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        agent.request_stop()
+
+    def reload(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        agent.request_reload()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGHUP, reload)
+    agent.run()

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from camagent.cli import exit_code
+from camagent.errors import BackendError, CodedError, ConfigError, SourceError
+from signing.errors import printable
+
+NASTY = [
+    "cam[/]", "\x1b[2J\x1b[31mred", "a\nerror[FAKE]: b", "\u202egnp.exe", "\x00", "\ud800", "<script>alert(1)</script>",
+    "a" * 5000, "\u200b\u200d\ufeff", "${HOME}", "%s%n", "ẞ汉字", "\r overwritten",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_nasty_strings_are_tamed(text: str) -> None:
+    shown = printable(text)
+    assert len(shown) <= 200
+    assert shown.isprintable()
+    assert "\u202e" not in shown
+
+
+@given(st.text())
+def test_nothing_unprintable_passes(text: str) -> None:
+    shown = printable(text)
+    assert len(shown) <= 200
+    assert not any(ord(c) < 32 or 0x7F <= ord(c) < 0xA0 or 0x202A <= ord(c) <= 0x202E for c in shown)
+
+
+def test_plain_text_passes_unchanged() -> None:
+    assert printable("Grüße, 汉字 42") == "Grüße, 汉字 42"
+
+
+def test_an_error_says_what_evidence_and_fix() -> None:
+    error = BackendError("it broke", evidence={"wanted": 1, "got": "\x1b[0m"}, fix="mend it")
+    assert error.render() == "error[BACKEND_FAILED]: it broke\n  evidence: wanted = 1, got = \\x1b[0m\n  fix: mend it"
+    assert error.report() == {
+        "code": "BACKEND_FAILED", "what": "it broke", "evidence": {"wanted": "1", "got": "\\x1b[0m"}, "fix": "mend it",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "code"), [(ConfigError, 2), (SourceError, 3), (BackendError, 1), (CodedError, 1)])
+def test_exit_codes(kind: type[CodedError], code: int) -> None:
+    assert exit_code(kind("x", fix="y")) == code
