@@ -96,7 +96,7 @@ def agent_config(folder: Path, url: str, port: int, fps: float, cameras: int) ->
     return path
 
 
-def agent(folder: Path, url: str, port: int, fps: float, seconds: float, cameras: int = 1) -> tuple[Cost, float]:
+def agent(folder: Path, url: str, port: int, fps: float, seconds: float, *, cameras: int = 1) -> tuple[Cost, float]:
     """(c) the agent end to end, every frame published; also seconds from start to the first published detections."""
     config = agent_config(folder, url, port, fps, cameras)
     environment = {**os.environ, "RUNTIME_DIRECTORY": str(folder / "run")}
@@ -115,7 +115,20 @@ def agent(folder: Path, url: str, port: int, fps: float, seconds: float, cameras
 
 
 def bundle(folder: Path, model: Path) -> None:
-    command = [sys.executable, "-m", "camagent", "bundle", "create", str(model), "--name", "m", "--version", "1", "--head", "fastestdet"]
+    command = [
+        sys.executable,
+        "-m",
+        "camagent",
+        "bundle",
+        "create",
+        str(model),
+        "--name",
+        "m",
+        "--version",
+        "1",
+        "--head",
+        "fastestdet",
+    ]
     options = ["--labels", "coco80", "--color", "bgr", "--scale", "0.00392157", "--resize", "stretch", "--min-score", "0.65"]
     subprocess.run([*command, *options, "-o", str(folder / "m.cambundle")], check=True, stdout=subprocess.DEVNULL)
 

@@ -16,13 +16,12 @@ from camagent.errors import BackendError, CodedError, InputError, printable
 from camagent.filters import rule_for, unknown_labels
 from camagent.frame import Classes, Detections, Frame, Result
 from camagent.health import CameraCounters, CameraFacts, Finding, State, reason
-from camagent.heads.masks import encode_class
 from camagent.messages import Author, Message, Topics, body_of, message_of
 from camagent.models import UsableBundle
 from camagent.slot import Slot
 from camagent.sources import Source, SourceStatus, open_source
 from camagent.stage import Stage
-from camagent.steps import Steps
+from camagent.steps import Steps, encode_rle
 from camagent.vitals import rss_bytes
 
 log = logging.getLogger("camagent")
@@ -65,7 +64,7 @@ class CameraRunner:
         self.switch = switch
         self._around = around
         self._slot: Slot[Frame] = Slot()
-        self._source: Source = open_source(camera, around.clock)
+        self._source: Source = open_source(camera, clock=around.clock)
         self._refused: Finding | None = Finding("no-bundle", "the bundle is still being loaded")
         self._failed: Finding | None = None
         self._steps: Steps | None = None
@@ -206,7 +205,7 @@ class CameraRunner:
             code = "no-bundle" if isinstance(exc, InputError) else "bundle-refused"
             refusal = Finding(code, f"{exc.code}: {exc.what} ({exc.fix})")
             if refusal != self._refused:
-                log.error("%s: %s", camera.name, exc.render())
+                log.error("%s: %s", camera.name, exc.render())  # noqa: TRY400  a sentence, not a traceback
             self._refused = refusal
             self.counters.errors[exc.code] += 1
             return False
@@ -248,7 +247,7 @@ class CameraRunner:
         if isinstance(result.outcome, Detections):
             self._seq += 1
             around.note_seq(name, around.run, self._seq)
-        body = body_of(result, self._author, self._seq, around.clock.wall(), _encode_rle)
+        body = body_of(result, self._author, self._seq, around.clock.wall(), encode_rle)
         self.counters.published()
         around.send(message_of(body, around.topics, name, around.qos))
 
@@ -258,11 +257,6 @@ class CameraRunner:
         self._failed = Finding("stage-died", f"{stage}: {type(exc).__name__}: {printable(exc)}")
         self._slot.close()
         self._reader.stop.set()
-
-
-def _encode_rle(found: Any, class_id: int) -> tuple[tuple[int, int], str]:
-    made = encode_class(found, class_id)
-    return made.size, made.counts
 
 
 def _source_facts(source: SourceStatus) -> dict[str, Any]:

@@ -90,7 +90,7 @@ class CameraCounters:
         self._monotonic = monotonic
         self._started = monotonic()
         self._buckets: deque[Bucket] = deque(maxlen=round(WINDOW_S / _BUCKET_S) + 1)
-        self.totals: Counter[str] = Counter({name: 0 for name in (*FUNNEL, "inferred", "tracked", "published")})
+        self.totals: Counter[str] = Counter(dict.fromkeys((*FUNNEL, "inferred", "tracked", "published"), 0))
         self.outcomes: Counter[str] = Counter({"acknowledged": 0, "refused": 0})
         self.errors: Counter[str] = Counter()
 

@@ -80,7 +80,7 @@ def acquire(state_dir: Path) -> Owner:
 
 
 def run_folder(state_dir: Path) -> Path:
-    """$RUNTIME_DIRECTORY where systemd sets it, else state_dir/run, or a private folder where a socket's path would be too long."""
+    """$RUNTIME_DIRECTORY where systemd sets it, else state_dir/run; a private folder where a socket's path gets too long."""
     given = os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
     if given:
         return Path(given)

@@ -23,17 +23,18 @@ from camagent.camera import CameraRunner, Surroundings, Switch
 from camagent.clock import Clock, StepWatch, SystemClock
 from camagent.config import Camera, Config
 from camagent.config_file import Loaded, load
-from camagent.errors import CodedError, ConfigError, InputError, StateError, printable
+from camagent.errors import ConfigError, InputError, StateError, printable
 from camagent.filters import FilterRule
 from camagent.health import Finding
+from camagent.inputs import named_frames, one_picture, passed_over
 from camagent.messages import Message, Topics
 from camagent.models import UsableBundle, usable
+from camagent.models import load as load_model
 from camagent.mqtt import MqttClient, Observer
 from camagent.notify import notify
 from camagent.outbox import Outbox
 from camagent.owner import Owner, acquire
-from camagent.sources import frames, one_picture
-from camagent.steps import Steps
+from camagent.steps import Steps, encode_rle
 
 log = logging.getLogger("camagent")
 
@@ -218,7 +219,9 @@ class Agent:
     def _load_bundle(self, camera: Camera) -> UsableBundle:
         if not models.is_path(camera.bundle):
             raise InputError(
-                f"camera {camera.name} has no bundle {camera.bundle!r} in the store" if camera.bundle else f"camera {camera.name} has no bundle",
+                f"camera {camera.name} has no bundle {camera.bundle!r} in the store"
+                if camera.bundle
+                else f"camera {camera.name} has no bundle",
                 evidence={"camera": camera.name, "bundle": camera.bundle},
                 fix="install one: camagent bundle install F.cambundle, and name it as the camera's bundle",
             )
@@ -312,4 +315,17 @@ def _require_same_owner(old: Config, new: Config) -> None:
             )
 
 
-__all__ = ["Agent", "CodedError", "FilterRule", "Observer", "Steps", "UsableBundle", "frames", "one_picture", "usable"]
+__all__ = [
+    "BACKENDS",
+    "Agent",
+    "FilterRule",
+    "Observer",
+    "Steps",
+    "UsableBundle",
+    "encode_rle",
+    "load_model",
+    "named_frames",
+    "one_picture",
+    "passed_over",
+    "usable",
+]

@@ -1,14 +1,14 @@
 """Frame -> tensor: one swscale pass from the decoder's YUV straight to the network's size, then one pass to the tensor.
 
 No full-size RGB picture is ever built. swscale only scales (area filter, into yuv444p of the network's size); the small
-picture is then turned to BGR by one matrix. That costs what swscale's own way to bgr24 costs and is four times closer to
+picture then gets its colours from one matrix. That costs what swscale's own way to bgr24 costs and is four times closer to
 "convert, then resize at full size", because swscale's halves the chroma once more (bench/preprocess.py prints both).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import av
 import cv2
@@ -21,6 +21,8 @@ from firmware_pkg.manifest import InputSpec, Resize
 
 _AVCOL_SPC_BT709, _AVCOL_SPC_UNSPECIFIED, _AVCOL_SPC_BT2020 = 1, 2, 9
 _AVCOL_RANGE_JPEG = 2
+Color: TypeAlias = Literal["rgb", "bgr"]
+
 _HD_LINES = 576  # above it, an untagged stream is BT.709 (what players assume too), else BT.601
 
 
@@ -54,16 +56,17 @@ class Preprocessor:
     """Prepares frames of any size for one network input; its buffers are reused, so one instance belongs to one thread."""
 
     def __init__(self, spec: InputSpec) -> None:
+        """Buffers for one network input."""
         self._spec = spec
         self._reformatter = VideoReformatter()
         self._placement: Placement | None = None
         self._size = (0, 0)
-        self._canvas = np.full((spec.height, spec.width, 3), spec.pad_value, np.uint8)  # BGR, padding stays from frame to frame
+        # in the network's colour order; padding stays from frame to frame
+        self._canvas = np.full((spec.height, spec.width, 3), spec.pad_value, np.uint8)
+        self._planes = [np.empty((spec.height, spec.width), np.uint8) for _ in range(3)]
         planar = spec.layout == "nchw"
         shape = (1, 3, spec.height, spec.width) if planar else (1, spec.height, spec.width, 3)
         self._tensor = np.zeros(shape, spec.dtype)
-        order = (2, 1, 0) if spec.color == "rgb" else (0, 1, 2)  # tensor channel -> channel of the BGR picture
-        self._channels = order
         scale, mean, std = (np.array(v, np.float64) for v in (spec.scale, spec.mean, spec.std))
         self._gain = (scale / std).astype(np.float32)
         self._bias = (-mean / std).astype(np.float32)
@@ -75,13 +78,16 @@ class Preprocessor:
             self._placement = place(*self._size, self._spec)
             self._canvas[:] = self._spec.pad_value
         pixels = self._scaled(cast("av.VideoFrame", frame.picture), self._placement)
-        self._store(pixels)
+        if self._spec.layout == "nchw":
+            self._store_planes(pixels)
+        else:
+            self._store_pixels(pixels)
         return Prepared(self._tensor, self._placement.letterbox)
 
     def _scaled(self, picture: av.VideoFrame, to: Placement) -> NDArray[np.uint8]:
-        """(network height, network width, 3) BGR, 0..255."""
-        scaled = to_bgr(self._reformatter, picture, to.width, to.height)
+        """(network height, network width, 3), 0..255, in the network's colour order."""
         spec = self._spec
+        scaled = to_pixels(self._reformatter, picture, to.width, to.height, spec.color)
         if (to.width, to.height) == (spec.width, spec.height):
             return scaled
         if to.x < 0 or to.y < 0:
@@ -89,30 +95,43 @@ class Preprocessor:
         self._canvas[to.y : to.y + to.height, to.x : to.x + to.width] = scaled
         return self._canvas
 
-    def _store(self, pixels: NDArray[np.uint8]) -> None:
-        for channel, source in enumerate(self._channels):
-            plane = self._tensor[0, channel] if self._spec.layout == "nchw" else self._tensor[0, :, :, channel]
-            if self._spec.dtype == "uint8":
-                plane[:] = pixels[:, :, source]
-                continue
-            np.multiply(pixels[:, :, source], self._gain[channel], out=plane)
-            if self._bias[channel]:
-                plane += self._bias[channel]
+    def _store_planes(self, pixels: NDArray[np.uint8]) -> None:
+        """NCHW. Splitting first halves the cost: the arithmetic then runs over adjacent bytes."""
+        if self._spec.dtype == "uint8":
+            cv2.split(pixels, list(self._tensor[0]))
+            return
+        cv2.split(pixels, self._planes)
+        for plane, gain, bias, out in zip(self._planes, self._gain, self._bias, self._tensor[0], strict=True):
+            np.multiply(plane, gain, out=out)
+            if bias:
+                np.add(out, bias, out=out)
+
+    def _store_pixels(self, pixels: NDArray[np.uint8]) -> None:
+        """NHWC."""
+        out = self._tensor[0]
+        if self._spec.dtype == "uint8":
+            out[:] = pixels
+            return
+        np.multiply(pixels, self._gain if np.ptp(self._gain) else self._gain[0], out=out)
+        if self._bias.any():
+            out += self._bias
 
 
-def to_bgr(reformatter: VideoReformatter, picture: av.VideoFrame, width: int, height: int) -> NDArray[np.uint8]:
-    """A decoded picture as BGR, (height, width, 3), 0..255, scaled to this size with its own matrix and range."""
+def to_pixels(
+    reformatter: VideoReformatter, picture: av.VideoFrame, width: int, height: int, color: Color
+) -> NDArray[np.uint8]:
+    """A decoded picture as (height, width, 3), 0..255, scaled to this size with its own matrix and range."""
     down = width <= picture.width and height <= picture.height
     how = Interpolation.AREA if down else Interpolation.BILINEAR
     if not _is_yuv(picture.format):
-        return _plane(reformatter.reformat(picture, width, height, "bgr24", interpolation=how, threads=1), 0, 3)
+        return _plane(reformatter.reformat(picture, width, height, f"{color}24", interpolation=how, threads=1), 0, 3)
     space, span = colorspace(picture), ColorRange.JPEG if full_range(picture) else ColorRange.MPEG
     scaled = reformatter.reformat(
         picture, width, height, "yuv444p", space, space, how, span, span,
         threads=1,  # the default takes every core, and on a camera the decoder needs them
     )  # fmt: skip
     yuv = cv2.merge([_plane(scaled, index, 1)[:, :, 0] for index in range(3)])
-    return cast("NDArray[np.uint8]", cv2.transform(yuv, _TO_BGR[space, span]))
+    return cast("NDArray[np.uint8]", cv2.transform(yuv, _MATRIX[space, span, color]))
 
 
 def colorspace(picture: av.VideoFrame) -> Colorspace:
@@ -129,12 +148,12 @@ def full_range(picture: av.VideoFrame) -> bool:
     return int(picture.color_range) == _AVCOL_RANGE_JPEG or picture.format.name.startswith("yuvj")
 
 
-def _to_bgr_matrix(kr: float, kb: float, *, full: bool) -> NDArray[np.float32]:
-    """(3, 4): BGR = M @ (Y, U, V, 1), levels 0..255, from the luma weights of ITU-R BT.601-7, BT.709-6 and BT.2020-2."""
+def _rgb_matrix(kr: float, kb: float, *, full: bool) -> NDArray[np.float32]:
+    """(3, 4): RGB = M @ (Y, U, V, 1), levels 0..255, from the luma weights of ITU-R BT.601-7, BT.709-6 and BT.2020-2."""
     luma, chroma, black = (1.0, 1.0, 0.0) if full else (255 / 219, 255 / 224, 16.0)
     kg = 1 - kr - kb
     red, blue = 2 * (1 - kr) * chroma, 2 * (1 - kb) * chroma
-    rows = np.array([[luma, blue, 0], [luma, -blue * kb / kg, -red * kr / kg], [luma, 0, red]])
+    rows = np.array([[luma, 0, red], [luma, -blue * kb / kg, -red * kr / kg], [luma, blue, 0]])
     return np.hstack([rows, -rows @ np.array([[black], [128.0], [128.0]])]).astype(np.float32)
 
 
@@ -143,10 +162,12 @@ _LUMA_WEIGHTS = {
     Colorspace.ITU709: (0.2126, 0.0722),
     Colorspace.BT2020: (0.2627, 0.0593),
 }
-_TO_BGR = {
-    (space, span): _to_bgr_matrix(*weights, full=span is ColorRange.JPEG)
+_COLORS: tuple[Color, ...] = ("rgb", "bgr")
+_MATRIX = {
+    (space, span, color): _rgb_matrix(*weights, full=span is ColorRange.JPEG)[:: 1 if color == "rgb" else -1].copy()
     for space, weights in _LUMA_WEIGHTS.items()
     for span in (ColorRange.MPEG, ColorRange.JPEG)
+    for color in _COLORS
 }
 
 

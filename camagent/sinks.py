@@ -1,4 +1,4 @@
-"""Where looking people look: pictures and videos with the boxes, masks and classes drawn in. Only `infer` and reports use it."""
+"""What people look at: pictures and videos with boxes, masks and classes drawn in. Only `infer` and reports use it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from camagent.frame import Classes, ClassMap, Detections, Frame, Outcome
-from camagent.preprocess import to_bgr
+from camagent.preprocess import to_pixels
 
 _PALETTE = (
     (60, 76, 231), (219, 152, 52), (113, 204, 46), (15, 196, 241), (182, 89, 155), (156, 188, 26),
@@ -28,7 +28,7 @@ _CLASSES_DRAWN = 3
 
 def annotate(frame: Frame, outcome: Outcome, labels: Sequence[str]) -> NDArray[np.uint8]:
     """The frame as BGR, (height, width, 3), with what was found drawn in."""
-    picture = to_bgr(VideoReformatter(), cast("av.VideoFrame", frame.picture), frame.width, frame.height).copy()
+    picture = to_pixels(VideoReformatter(), cast("av.VideoFrame", frame.picture), frame.width, frame.height, "bgr").copy()
     scale = max(0.4, min(frame.width, frame.height) / 900)
     match outcome:
         case Detections():

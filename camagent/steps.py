@@ -20,6 +20,7 @@ from camagent.filters import FilterRule
 from camagent.frame import Candidates, Classes, ClassMap, Frame, Latency, Letterbox, Outcome, Prepared, Result, StageCounts
 from camagent.heads import HeadContext, SemanticMap, build_head, require_known
 from camagent.heads.base import describe
+from camagent.heads.masks import encode_class
 from camagent.heads.nms import nms
 from camagent.models import UsableBundle
 from camagent.preprocess import Preprocessor
@@ -91,6 +92,12 @@ class Steps:
     def close(self) -> None:
         """Frees the model."""
         self.backend.close()
+
+
+def encode_rle(found: ClassMap, class_id: int) -> tuple[tuple[int, int], str]:
+    """One class's pixels in source size as COCO RLE: ([height, width], counts)."""
+    made = encode_class(found, class_id)
+    return made.size, made.counts
 
 
 def require_input(spec: InputSpec, inputs: Sequence[TensorSpec]) -> None:

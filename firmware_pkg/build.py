@@ -1,4 +1,4 @@
-"""Manifest parts and bytes -> a bundle file. What a picture shows is computed above and handed in; nothing here sees a pixel."""
+"""Manifest parts and bytes -> a bundle file. What a picture shows is handed in; nothing here sees a pixel."""
 
 from __future__ import annotations
 

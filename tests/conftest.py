@@ -1,4 +1,4 @@
-"""Two tiers. `full` tests run at the counts written in the issues and say how long they take: `@pytest.mark.full(seconds=120)`."""
+"""Two tiers. `full` tests run at the issues' counts and say how long they take: `@pytest.mark.full(seconds=120)`."""
 
 from __future__ import annotations
 

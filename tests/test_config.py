@@ -4,11 +4,11 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import jsonschema
 import pytest
-import tomllib
 
 from camagent import config_file
 from camagent.config_file import load, origins, without_credentials

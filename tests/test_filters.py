@@ -19,7 +19,11 @@ def candidates(*boxes: tuple[float, float, float, float], ids: tuple[int, ...] =
     count = len(boxes)
     scores = np.linspace(0.9, 0.5, count).astype(np.float32)
     return Candidates(
-        np.array(boxes, np.float32).reshape(-1, 4), scores, np.array(ids or (0,) * count, np.int64), seen=count + 5, score_max=0.9
+        np.array(boxes, np.float32).reshape(-1, 4),
+        scores,
+        np.array(ids or (0,) * count, np.int64),
+        seen=count + 5,
+        score_max=0.9,
     )
 
 
@@ -36,7 +40,14 @@ def test_every_filter_is_counted_in_order() -> None:
     found = candidates((0, 0, 50, 50), (0, 0, 50, 50), (0, 0, 5, 5), (50, 50, 60, 60), (0, 0, 20, 20), ids=(0, 1, 0, 0, 0))
     boxes, counts = kept(found, class_ids=frozenset({0}), min_area=100.0, zones=(ZoneRule("z", SQUARE, "center"),))
     assert boxes == [[50, 50, 60, 60]]
-    stages = (counts.candidates, counts.scored, counts.kept_by_nms, counts.kept_by_label, counts.kept_by_area, counts.kept_by_zone)
+    stages = (
+        counts.candidates,
+        counts.scored,
+        counts.kept_by_nms,
+        counts.kept_by_label,
+        counts.kept_by_area,
+        counts.kept_by_zone,
+    )
     assert stages == (10, 5, 5, 4, 3, 1)
 
 
@@ -88,7 +99,9 @@ def test_nothing_in_nothing_out() -> None:
 
 
 def test_a_camera_overrides_the_bundle_and_may_name_groups() -> None:
-    camera = Camera(name="a", url="x", filter=Filter(labels=("car", "other waste"), min_area=3.0), zone=(Zone(name="z", polygon=SQUARE),))
+    camera = Camera(
+        name="a", url="x", filter=Filter(labels=("car", "other waste"), min_area=3.0), zone=(Zone(name="z", polygon=SQUARE),)
+    )
     rule = rule_for(camera, LABELS, GROUPS, 0.4, 0.45)
     assert rule.class_ids == {1, 2}
     assert (rule.min_score, rule.min_area, rule.zones[0].anchor) == (0.4, 3.0, "bottom-center")

@@ -45,7 +45,8 @@ def test_a_threshold_is_told_with_the_best_score() -> None:
 def test_upstream_speaks_first() -> None:
     broken = replace(
         facts(window(inferred=0, errors=3)),
-        source=Finding("stream-unreachable", "s"), bundle=Finding("bundle-refused", "b"), delivery=Finding("mqtt-acl-denied", "d"),
+        source=Finding("stream-unreachable", "s"), bundle=Finding("bundle-refused", "b"),
+        delivery=Finding("mqtt-acl-denied", "d"),
     )  # fmt: skip
     assert reason(replace(broken, state="off")) == Finding("disabled-by-request", "detection was switched off by a request")
     assert reason(broken) == broken.bundle

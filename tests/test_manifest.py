@@ -111,7 +111,9 @@ def test_a_bundle_is_written_and_read(tmp_path: Path) -> None:
         ([], "MANIFEST_INVALID"),
     ],
 )
-def test_a_container_that_is_not_what_it_declares_is_refused(tmp_path: Path, members: list[tuple[str, bytes]], code: str) -> None:
+def test_a_container_that_is_not_what_it_declares_is_refused(
+    tmp_path: Path, members: list[tuple[str, bytes]], code: str
+) -> None:
     with pytest.raises(BundleRefused) as caught:
         archive.read(write_tar(tmp_path / "b", members))
     assert caught.value.code == code

@@ -48,7 +48,13 @@ def test_detections_carry_pixels_and_shares_and_who_when_what() -> None:
             "box_norm": [0.05, 0.2, 0.55, 0.70126], "zones": ["gate"],
         }
     ]  # fmt: skip
-    assert (made["run"], made["seq"], made["pts"], made["frame_time"], made["time_source"]) == (7, 3, 1.25, 1700000000.123, "rtcp")
+    assert (made["run"], made["seq"], made["pts"], made["frame_time"], made["time_source"]) == (
+        7,
+        3,
+        1.25,
+        1700000000.123,
+        "rtcp",
+    )
     assert made["frame"] == {"width": 200, "height": 100}
     assert made["latency_ms"]["total"] == 10
     assert set(made["latency_ms"]) == {"decode", "preprocess", "infer", "postprocess", "total"}
@@ -85,7 +91,8 @@ def test_topics_qos_and_lanes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("label", "made"), [("person", "person"), ("Traffic Light", "traffic_light"), ("汽车", "class_4"), ("#+/", "class_4"), ("a/b", "a_b")]
+    ("label", "made"),
+    [("person", "person"), ("Traffic Light", "traffic_light"), ("汽车", "class_4"), ("#+/", "class_4"), ("a/b", "a_b")],
 )
 def test_slugs_are_one_topic_level(label: str, made: str) -> None:
     assert slug(label, 4) == made

@@ -199,6 +199,8 @@ def test_a_dropped_message_in_flight_is_neither_lost_nor_counted_twice(bench: Be
     assert first is not None
     for number in range(2, 40):
         bench.put(box, number, size=size)
+    bench.clock.now += 3
+    box.tick()
     again = bench.reopen_after_kill(box)
     state = again.snapshot()
     assert state.messages + bench.outcomes["dropped"] == 40

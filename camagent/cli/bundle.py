@@ -10,7 +10,7 @@ import click
 from camagent.cli.bundle_create import create
 from camagent.errors import printable
 from firmware_pkg import archive
-from firmware_pkg.manifest import Manifest, dump
+from firmware_pkg.manifest import Golden, Manifest, dump
 
 
 @click.group(epilog="Example: camagent bundle inspect fastestdet-1.0.0.cambundle")
@@ -39,19 +39,22 @@ def _rows(manifest: Manifest) -> list[tuple[str, str]]:
     spec, names = manifest.input, manifest.label_names
     labels = ", ".join(names[:8]) + (f" .. ({len(names)} in all)" if len(names) > 8 else "")
     mean, std = (",".join(f"{value:g}" for value in triple) for triple in (spec.mean, spec.std))
-    rows = [
+    made_from = f"(x*{spec.scale:g} - {mean}) / {std}"
+    return [
         ("UNVERIFIED", "this is what the file says of itself; 'camagent bundle verify' says whether that is true"),
         ("bundle", f"{manifest.name} {manifest.version}, index {manifest.rollback_index}, created {manifest.created}"),
         ("for", f"{', '.join(manifest.compatible)}; camagent {manifest.requires.camagent}"),
-        ("input", f"{spec.width}x{spec.height} {spec.color} {spec.layout} {spec.dtype}, {spec.resize}, "
-                  f"(x*{spec.scale:g} - {mean}) / {std}"),
+        ("input", f"{spec.width}x{spec.height} {spec.color} {spec.layout} {spec.dtype}, {spec.resize}, {made_from}"),
         ("head", f"{manifest.head.name} ({manifest.task}), min score {manifest.thresholds.min_score:g}"),
         ("labels", labels),
-    ]  # fmt: skip
-    for artifact in manifest.artifacts:
-        rows.append(("model", f"{artifact.path}: {artifact.backend} for {', '.join(artifact.targets)}"))
-    for golden in manifest.golden:
-        seen = ", ".join(f"{item.label} {item.score:.2f}" for item in golden.expect) or "nothing"
-        rows.append(("golden", f"{golden.image}: sees {seen}"))
-    rows.append(("files", ", ".join(f"{name} ({size:,} bytes)" for name, size in manifest.files.items())))
-    return rows
+        *(
+            ("model", f"{artifact.path}: {artifact.backend} for {', '.join(artifact.targets)}")
+            for artifact in manifest.artifacts
+        ),
+        *(("golden", f"{golden.image}: sees {_seen(golden)}") for golden in manifest.golden),
+        ("files", ", ".join(f"{name} ({size:,} bytes)" for name, size in manifest.files.items())),
+    ]
+
+
+def _seen(golden: Golden) -> str:
+    return ", ".join(f"{item.label} {item.score:.2f}" for item in golden.expect) or "nothing"

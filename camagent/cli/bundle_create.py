@@ -19,7 +19,7 @@ from camagent.pipeline import FilterRule, Steps, one_picture, usable
 from firmware_pkg import build as builder
 from firmware_pkg.build import GoldenFile, ModelFile
 from firmware_pkg.limits import PICTURE_BYTES
-from firmware_pkg.manifest import Artifact, Golden, HeadSpec, InputSpec, Manifest, Thresholds
+from firmware_pkg.manifest import Artifact, Golden, HeadSpec, Manifest, Thresholds
 from firmware_pkg.model_file import require_self_contained
 
 PLACEHOLDER = "0"
@@ -86,7 +86,7 @@ def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
 @click.option("--min-score", type=click.FloatRange(0, 1), default=0.4, show_default=True, help="Default threshold.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The bundle to write.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def create(  # noqa: D417, PLR0917  click hands the options over by name
+def create(
     models: tuple[str, ...], name: str, version: str, head: str, labels: str, task: str | None, size: tuple[int, int] | None,
     color: str, scale: float, mean: tuple[float, float, float], std: tuple[float, float, float], resize: str,
     compatible: tuple[str, ...], rollback_index: int, golden: tuple[str, ...], min_score: float, output: Path, as_json: bool,

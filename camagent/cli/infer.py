@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import click
@@ -19,20 +19,12 @@ from camagent.bodies import Body, ModelRef, encode
 from camagent.cli.words import summary
 from camagent.config import Config
 from camagent.errors import InputError, printable
-from camagent.frame import Frame, Result
-from camagent.messages import Author
-from camagent.pipeline import BACKENDS, FilterRule, Steps, body_of, encode_rle, frames, load_model
+from camagent.frame import Frame
+from camagent.messages import Author, body_of
+from camagent.pipeline import BACKENDS, FilterRule, Steps, encode_rle, load_model, named_frames, passed_over
 from camagent.sinks import VideoSink, annotate, write_picture
 
 DEFAULT_OUT = Path("camagent-out")
-PICTURES = {".jpg", ".jpeg", ".png"}
-
-
-@dataclass(frozen=True, slots=True)
-class Drawing:
-    """Where annotated pictures go; None draws nothing."""
-
-    folder: Path | None
 
 
 @click.command(epilog="Example: camagent infer fastestdet-1.0.0.cambundle street.jpg clip.mp4 --out seen/")
@@ -42,7 +34,9 @@ class Drawing:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per frame and line; draws only with --out.")
 @click.option("--min-score", type=click.FloatRange(0, 1), help="Threshold instead of the bundle's.")
 @click.option("--frames", "limit", type=click.IntRange(1), help="Stop after this many frames of each input.")
-@click.option("-c", "--config", "config_path", type=click.Path(path_type=Path), help="Configuration whose trust and [onnx] apply.")
+@click.option(
+    "-c", "--config", "config_path", type=click.Path(path_type=Path), help="Configuration whose trust and [onnx] apply."
+)
 def command(
     bundle: Path, inputs: tuple[str, ...], out: Path | None, as_json: bool, min_score: float | None, limit: int | None,
     config_path: Path | None,
@@ -70,6 +64,10 @@ def _one_input(
     source: str, config: Config, steps: Steps, author: Author, folder: Path | None, limit: int | None, *, as_json: bool
 ) -> None:
     shown = config_file.without_credentials(source)
+    if others := passed_over(source):
+        click.echo(
+            f"note: {others} file{'s' * (others > 1)} in {printable(shown)} are no pictures and are passed over", err=True
+        )
     with ExitStack() as stack:
         bar = stack.enter_context(Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()))
         task = bar.add_task(printable(shown), total=limit)
@@ -89,7 +87,9 @@ def _one_input(
                 video.write(annotate(frame, result.outcome, author.labels), frame.pts)
             bar.advance(task)
         if not seq:
-            raise InputError(f"{printable(shown)} has no frames", evidence={"input": shown}, fix="give a picture, video, folder or RTSP URL")
+            raise InputError(
+                f"{printable(shown)} has no frames", evidence={"input": shown}, fix="give a picture, video, folder or RTSP URL"
+            )
     if folder and not as_json:
         click.echo(f"drawn in {folder}/")
 
@@ -97,12 +97,7 @@ def _one_input(
 def _named(source: str, config: Config, limit: int | None) -> Iterator[tuple[str, Frame]]:
     """(picture's file name or "", frame): pictures are drawn one by one, everything else as a video."""
     camera = next((camera for camera in config.camera if source in (camera.name, camera.url)), None)
-    count = 0
-    for name, frame in frames(source, camera):
-        yield name, frame
-        count += 1
-        if limit is not None and count >= limit:
-            return
+    yield from islice(named_frames(source, camera), limit)
 
 
 def _with_input(body: Body, name: str) -> Body:
@@ -123,6 +118,3 @@ def _make(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise InputError(f"the folder {folder} cannot be made: {exc.strerror}", fix="name another --out folder") from exc
-
-
-__all__ = ["Result", "command"]

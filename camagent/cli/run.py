@@ -14,7 +14,13 @@ from camagent import config_file
 
 @click.command(epilog="Example: camagent run -c /etc/camagent/camagent.toml")
 @click.option(
-    "-c", "--config", "path", type=click.Path(path_type=Path), default=config_file.DEFAULT_PATH, show_default=True, help="The file."
+    "-c",
+    "--config",
+    "path",
+    type=click.Path(path_type=Path),
+    default=config_file.DEFAULT_PATH,
+    show_default=True,
+    help="The file.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Log details.")
 def command(path: Path, verbose: bool) -> None:

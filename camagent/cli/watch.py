@@ -1,0 +1,108 @@
+"""camagent watch: what an agent publishes, live."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from queue import Empty, Full, Queue
+from typing import Any
+
+import click
+import msgspec
+
+from camagent import config_file
+from camagent.config import Mqtt
+from camagent.errors import BrokerError, printable
+
+_WAITING = 1000  # messages; more than a terminal can show
+_POLL_S = 0.2
+
+
+@click.command(epilog="Example: camagent watch --url mqtt://192.168.1.10 --camera front")
+@click.option("-c", "--config", "path", type=click.Path(path_type=Path), help="Take broker, prefix and login from this file.")
+@click.option("--url", help="Broker. Default: mqtt://127.0.0.1:1883, or the configuration's.")
+@click.option("--prefix", help="Topic prefix. Default: camagent, or the configuration's.")
+@click.option("--username", default="", help="Broker user.")
+@click.option("--password-file", type=click.Path(path_type=Path), help="File with the password.")
+@click.option("--ca-file", type=click.Path(path_type=Path), help="CA of the broker's certificate.")
+@click.option("--camera", help="Only this camera.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per message and line: topic and body.")
+@click.option("--seconds", type=click.FloatRange(0), help="Stop after this time.")
+def command(
+    path: Path | None, url: str | None, prefix: str | None, username: str, password_file: Path | None, ca_file: Path | None,
+    camera: str | None, as_json: bool, seconds: float | None,
+) -> None:  # fmt: skip
+    """Show detections, states and reasons of every agent behind a broker, as they are published. Ctrl-C ends it."""
+    mqtt = config_file.load(path).config.mqtt if path else Mqtt()
+    changes = {"url": url, "prefix": prefix, "username": username or None, "password_file": password_file, "ca_file": ca_file}
+    mqtt = msgspec.structs.replace(mqtt, **{key: value for key, value in changes.items() if value is not None})
+    from camagent.pipeline import Observer
+
+    inbox: Queue[tuple[str, bytes]] = Queue(_WAITING)
+    lost = [0]
+
+    def receive(topic: str, payload: bytes) -> None:
+        try:
+            inbox.put_nowait((topic, payload))
+        except Full:
+            lost[0] += 1
+
+    with Observer(mqtt, [f"{mqtt.prefix}/#"], receive) as observer:
+        end = None if seconds is None else time.monotonic() + seconds
+        while end is None or time.monotonic() < end:
+            _require_reached(observer.snapshot().code, observer.snapshot().detail, mqtt.url)
+            try:
+                topic, payload = inbox.get(timeout=_POLL_S)
+            except Empty:
+                continue
+            _show(topic.removeprefix(mqtt.prefix + "/"), payload, camera, as_json=as_json)
+    if lost[0]:
+        click.echo(f"note: {lost[0]} messages came faster than they could be shown", err=True)
+
+
+def _require_reached(code: str | None, detail: str, url: str) -> None:
+    if code:
+        raise BrokerError(
+            f"the broker {config_file.without_credentials(url)} does not let us in: {detail}",
+            evidence={"reason": code},
+            fix="check --url, --username, --password-file and --ca-file",
+        )
+
+
+def _show(topic: str, payload: bytes, camera: str | None, *, as_json: bool) -> None:
+    """`topic` is <agent>/<camera>/.. or <agent>/.."""
+    parts = topic.split("/")
+    if camera and (len(parts) < 3 or parts[1] != camera):
+        return
+    try:
+        body: Any = json.loads(payload)
+    except ValueError:
+        body = payload.decode("utf-8", "replace")
+    if as_json:
+        sys.stdout.write(json.dumps({"topic": topic, "body": body}) + "\n")
+        sys.stdout.flush()
+        return
+    words = _words(body) if isinstance(body, Mapping) else printable(body)
+    click.echo(f"{time.strftime('%H:%M:%S')}  {printable(topic):<32} {words}")
+
+
+def _words(body: Mapping[str, Any]) -> str:
+    match str(body.get("schema", "")):
+        case "camagent.detections/1":
+            found = [f"{printable(d['label'], 64)} {d['score']:.2f}" for d in body["detections"]]
+            delay = f"{body['latency_ms']['total']:.0f} ms"
+            return f"#{body['seq']} {', '.join(found) or 'nothing'}  ({delay})"
+        case "camagent.segmentation/1":
+            return ", ".join(f"{printable(c['label'], 64)} {c['share']:.1%}" for c in body["classes"])
+        case "camagent.classification/1":
+            return ", ".join(f"{printable(c['label'], 64)} {c['score']:.2f}" for c in body["top"])
+        case "camagent.camera-health/1":
+            why = f": {printable(body['reason'])}: {printable(body['detail'])}" if body.get("reason") else ""
+            return f"{printable(body['state'])}, {body['fps']:.1f} fps{why}"
+        case "camagent.health/1":
+            return f"camagent {printable(body['version'])}, up {body['uptime']:.0f} s, {body['outbox']['messages']} messages open"
+        case _:
+            return printable(json.dumps(body))

@@ -1,0 +1,47 @@
+"""Offline input for `infer`, golden pictures and self-test: the live sources' frames, one pass, as fast as asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from camagent.config import Camera
+from camagent.errors import InputError, printable
+from camagent.frame import Frame
+from camagent.sources import is_picture, list_pictures, open_source
+
+
+def named_frames(source: str, camera: Camera | None = None) -> Iterator[tuple[str, Frame]]:
+    """(picture's file name, frame) of a picture or folder; ("", frame) of a video or stream, every frame once.
+
+    `camera` lends its privacy masks, transport and credentials. Raises InputError or SourceError.
+    """
+    camera = camera or Camera(name="input", url=source)
+    path = Path(camera.url)
+    if "://" in camera.url or not (path.is_dir() or is_picture(path)):
+        for frame in open_source(camera).frames():
+            yield "", frame
+        return
+    for picture in list_pictures(path)[0] if path.is_dir() else [path]:
+        yield picture.name, _picture(msgspec.structs.replace(camera, url=str(picture)))
+
+
+def passed_over(source: str) -> int:
+    """How many files of a folder are no pictures; 0 for everything that is no folder."""
+    return len(list_pictures(Path(source))[1]) if Path(source).is_dir() else 0
+
+
+def one_picture(path: Path) -> Frame:
+    """The one frame of a picture file. Raises InputError."""
+    if not is_picture(path):
+        what = "is no JPEG or PNG picture" if path.exists() else "is not there"
+        raise InputError(f"{printable(path)} {what}", fix="give a JPEG or PNG picture")
+    return _picture(Camera(name="picture", url=str(path)))
+
+
+def _picture(camera: Camera) -> Frame:
+    for frame in open_source(camera).frames():
+        return frame
+    raise InputError(f"{printable(camera.url)} has no picture in it", fix="give a JPEG or PNG picture")

@@ -1,0 +1,157 @@
+"""What an earlier process left: segments and journal without what was settled, each message once and in order."""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from camagent.errors import printable
+from camagent.outbox_lane import Entry, LaneQueue
+from camagent.outbox_records import LANES, Lane, Low, Record, Settled, Stored, pack_message
+
+_SLOT = struct.Struct("<IQQQ")  # checksum, generation, the low key of each lane
+_SLOT_AT = (0, 512)  # two slots in one page, written in turn: a torn one leaves the other
+
+
+class Cursor:
+    """How far each lane is settled, on flash: after a power cut little goes out twice. One page, overwritten in place."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "cursor"
+        self._generation = 0
+        self._written: tuple[int, ...] | None = None
+        self.problem: str | None = None
+
+    def read(self) -> dict[Lane, int]:
+        """The newest sound slot: every key of the lane up to this one is settled. Empty where there is none."""
+        best: dict[Lane, int] = {}
+        try:
+            data = self._path.read_bytes()
+        except FileNotFoundError:  # the usual case: no backlog was being drained when the last process ended
+            return best
+        except OSError as exc:  # what was settled goes out again; nothing is lost
+            self.problem = printable(exc)
+            return best
+        for at in _SLOT_AT:
+            slot = data[at : at + _SLOT.size]
+            if len(slot) == _SLOT.size and zlib.crc32(slot[4:]) == _SLOT.unpack(slot)[0]:
+                _, generation, *low = _SLOT.unpack(slot)
+                if generation > self._generation:
+                    self._generation = generation
+                    best = dict(zip(LANES, low, strict=True))
+        return best
+
+    def write(self, low: tuple[int, ...]) -> int:
+        """Replaces the older slot and waits until it stands on flash; the bytes written, 0 where nothing has changed.
+
+        Raises:
+            OSError: flash takes no more.
+        """
+        if low == self._written:
+            return 0
+        self._generation += 1
+        body = _SLOT.pack(0, self._generation, *low)[4:]
+        fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.pwrite(fd, zlib.crc32(body).to_bytes(4, "little") + body, _SLOT_AT[self._generation % 2])
+            os.fdatasync(fd)
+        finally:
+            os.close(fd)
+        self._written = low
+        return _SLOT.size
+
+    def remove(self) -> None:
+        """There is no backlog any more.
+
+        Raises:
+            OSError: it stays, and does no harm.
+        """
+        self._written = None
+        self._path.unlink(missing_ok=True)
+
+
+@dataclass(slots=True)
+class Found:
+    """What recovery has learnt."""
+
+    next_key: int = 1
+    damaged: int = 0
+    flash: bool = False  # segments with open messages exist
+    recovered: int = 0
+    low: dict[Lane, int] = field(default_factory=dict)
+    settled: set[int] = field(default_factory=set)
+    pending: dict[int, Stored] = field(default_factory=dict)  # of the journal
+
+    def learn(self, record: Record) -> None:
+        """One record of the journal."""
+        if isinstance(record, Settled):
+            self.settled.add(record.key)
+            self.saw(record.key)
+        elif isinstance(record, Low):
+            self.low[record.lane] = max(self.low.get(record.lane, 0), record.key)
+            self.saw(record.key)
+        else:
+            self.pending[record.key] = record
+            self.saw(record.key)
+
+    def saw(self, key: int) -> None:
+        """A key that was used must never be used again, or its end would be taken for another message's."""
+        self.next_key = max(self.next_key, key + 1)
+
+    def is_open(self, stored: Stored) -> bool:
+        """True while neither a settlement nor a low mark covers it."""
+        return stored.key not in self.settled and stored.key > self.low.get(stored.message.lane, 0)
+
+
+def recover(journal: Iterable[Record], cursor: Cursor, lanes: Mapping[Lane, LaneQueue], folder: Path) -> Found:
+    """Fills the lanes with everything that is still open."""
+    found = Found()
+    for name, key in cursor.read().items():
+        found.learn(Low(name, key))
+    for record in journal:
+        found.learn(record)
+    newest = {name: _adopt_segments(lanes[name], folder, found) for name in LANES}
+    for stored in sorted(found.pending.values(), key=lambda item: item.key):
+        if not found.is_open(stored):
+            continue
+        lane = lanes[stored.message.lane]
+        entry = Entry(stored.key, stored.message, lane.found_at[0], stored.wall, len(pack_message(stored)))
+        found.recovered += 1
+        if stored.key <= newest[lane.name]:
+            lane.restore(entry)
+        else:
+            lane.wait(entry)
+    return found
+
+
+def _adopt_segments(lane: LaneQueue, folder: Path, found: Found) -> int:
+    """Takes over the segments of one lane: the highest key that stands in them."""
+    newest = 0
+    first_open: int | None = None
+    for path in sorted(folder.glob(f"{lane.name}-*.seg")):
+        segment, reading = lane.store.adopt(path)
+        for record in reading:
+            if not isinstance(record, Stored):
+                continue
+            newest = max(newest, record.key)
+            found.saw(record.key)
+            found.pending.pop(record.key, None)  # kill -9 between writing it here and emptying the journal
+            if found.is_open(record):
+                first_open = record.key if first_open is None else first_open
+                segment.admit(record.message.camera, len(pack_message(record)))
+                found.recovered += 1
+        found.damaged += reading.damaged
+        if not segment.open.total():
+            segment.read_to = segment.size
+    lane.store.drop_finished()
+    if lane.empty:
+        lane.store.clear()
+        return newest
+    found.flash = True
+    lane.last_taken = (first_open or 1) - 1
+    lane.ahead = {key for key in found.settled if key > lane.last_taken}
+    return newest
