@@ -18,6 +18,10 @@ HEADS = MappingProxyType({
 })  # fmt: skip
 
 
+# what pictures of 0..255 are multiplied with before most models of a family; another scale is worth a word
+USUAL_SCALE = MappingProxyType({name: 1 / 255 for name in HEADS if name.startswith(("yolo", "fastestdet"))})
+
+
 def build_head(name: str, context: HeadContext) -> Head:
     """The decoder `name` for a model. Raises HeadMismatch or LabelCountMismatch when it does not fit the outputs or labels."""
     require_known(name)
@@ -42,4 +46,4 @@ def require_known(name: str) -> None:
         )
 
 
-__all__ = ["HEADS", "Decoded", "Head", "HeadContext", "SemanticMap", "build_head", "require_known", "task_of"]
+__all__ = ["HEADS", "USUAL_SCALE", "Decoded", "Head", "HeadContext", "SemanticMap", "build_head", "require_known", "task_of"]

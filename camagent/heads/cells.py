@@ -1,0 +1,82 @@
+"""What the detection heads share: counting cells, building corners, and knowing how many cells a grid has.
+
+A cell is one place where a model may see an object: a grid point, an anchor, a row. Scores are float32 in 0..1; a cell with a
+NaN among its scores is background as a whole, because a comparison with NaN is false.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from camagent.frame import FloatArray
+from camagent.heads.base import SEEN_SCORE
+
+BoxUnit = Literal["auto", "pixels", "normalized"]
+
+_STRIDES = (4, 8, 16, 32, 64)  # P2 .. P6
+_NORMALIZED_LIMIT = 1.5  # a centre of the whole grid beyond it means pixels; normalised centres end at 1
+_SAMPLES = 64
+
+
+class NoParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Params of a head that has none."""
+
+
+def as_float32(output: NDArray[Any]) -> FloatArray:
+    """A model's output as float32; float32 itself is not copied."""
+    return np.asarray(output, dtype=np.float32)
+
+
+def count_seen(scores: FloatArray) -> int:
+    """How many cells are more than background."""
+    return int(np.count_nonzero(scores >= SEEN_SCORE))
+
+
+def sigmoid(values: FloatArray) -> FloatArray:
+    """1 / (1 + exp(-x)), by way of tanh, which overflows nowhere."""
+    result: FloatArray = 0.5 * np.tanh(0.5 * values) + 0.5
+    return result
+
+
+def product(left: FloatArray, right: FloatArray) -> FloatArray:
+    """The product, in which a broken model's infinities give infinity or NaN and no warning."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        result: FloatArray = left * right
+    return result
+
+
+def corners(boxes: FloatArray, scale: FloatArray) -> FloatArray:
+    """Boxes x y w h (centre and size), (n, 4), times `scale`, (4,), to x1 y1 x2 y2, (n, 4). Infinities raise no warning."""
+    scaled = product(boxes, scale)
+    center, half = scaled[:, :2], 0.5 * scaled[:, 2:]
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.concatenate([center - half, center + half], axis=1)
+
+
+def unit_scale(unit: BoxUnit, centers_x: FloatArray, width: int, height: int) -> FloatArray:
+    """What x y w h must be multiplied by to be pixels of the network input, (4,).
+
+    `auto` looks at the x centres of the whole grid, (cells,), kept or not: those in pixels reach far beyond 1.5, normalised
+    ones end at 1 (shared reference/empty_detection_faults.md section 4, order of decisions, step 4).
+    """
+    normalized = unit == "normalized"
+    if unit == "auto":
+        sample = centers_x[:: max(1, len(centers_x) // _SAMPLES)]
+        normalized = bool(np.fmax.reduce(sample) <= _NORMALIZED_LIMIT)
+    return np.array([width, height, width, height] if normalized else [1, 1, 1, 1], dtype=np.float32)
+
+
+def grid_cells(width: int, height: int) -> Iterator[int]:
+    """The cell counts that a pyramid over a width x height input may have.
+
+    One for each run of neighbouring strides: 640 x 640 with strides 8, 16, 32 has 80^2 + 40^2 + 20^2 = 8400.
+    """
+    sizes = [-(-width // stride) * -(-height // stride) for stride in _STRIDES]
+    for first, last in combinations(range(len(_STRIDES) + 1), 2):
+        yield sum(sizes[first:last])

@@ -1,0 +1,78 @@
+"""FastestDet: one grid, one object per cell, no anchors (github dog-qiuqiu/FastestDet)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camagent.frame import Candidates, FloatArray
+from camagent.heads.base import (
+    Arrays,
+    HeadContext,
+    best_score,
+    describe,
+    no_candidates,
+    read_params,
+    require_classes,
+    require_outputs,
+)
+from camagent.heads.cells import NoParams, as_float32, corners, count_seen, product, sigmoid
+
+_NAME = "fastestdet"
+_STRIDE = 16  # the three pyramid levels are pooled onto this one
+_BOX = 5  # channels before the classes: objectness, 4 box values
+
+
+class FastestDet:
+    """Decodes 1 x (5 + classes) x H/16 x W/16: objectness 0..1, 4 raw box values, softmaxed class scores.
+
+    score = objectness^0.6 * class^0.4; with v the box values and the picture 1 x 1, the centre is (tanh v0 + column) / columns,
+    (tanh v1 + row) / rows and the size sigmoid v2, sigmoid v3 (dog-qiuqiu/FastestDet: example/onnx-runtime/runtime.py;
+    its first versions multiply the two scores).
+
+    The class maximum is taken over every cell. Objectness alone rules out none: a score of 0.01 can come of an objectness of
+    0.0005, which all 484 cells of a real picture have, and picking columns takes several times as long as that maximum.
+    """
+
+    __slots__ = ("_scale",)
+
+    def __init__(self, context: HeadContext) -> None:
+        """Raises HeadMismatch for other outputs or any param, LabelCountMismatch for another number of classes."""
+        read_params(context, NoParams, _NAME)
+        self._scale = np.array([context.width, context.height] * 2, dtype=np.float32)
+        rows, columns = -(-context.height // _STRIDE), -(-context.width // _STRIDE)
+        shape = context.outputs[0].shape if len(context.outputs) == 1 else ()
+        channels = shape[1] if len(shape) == 4 else None
+        fits = channels is not None and channels > _BOX and shape[2] in (None, rows) and shape[3] in (None, columns)
+        require_outputs(context, _NAME, f"one output 1 x (5 + classes) x {rows} x {columns}", fits=fits)
+        assert channels is not None
+        require_classes(context, _NAME, channels - _BOX, f"{describe(context.outputs)}: 5 + classes")
+
+    def decode(self, outputs: Arrays, min_score: float) -> Candidates:
+        """One output, float, as checked. Boxes in pixels of the network input, in cell order, not clipped."""
+        grid = as_float32(outputs[0])[0]
+        rows, columns = grid.shape[1:]
+        cells = grid.reshape(len(grid), rows * columns)
+        scores = _scores(cells)
+        seen, score_max = count_seen(scores), best_score(scores)
+        kept = np.flatnonzero(scores >= min_score)
+        if not kept.size:
+            return no_candidates(seen, score_max)
+        boxes = corners(_boxes(cells[1:_BOX, kept], kept, rows, columns), self._scale)
+        class_ids = cells[_BOX:, kept].argmax(axis=0)
+        return Candidates(boxes, scores[kept], class_ids, seen=seen, score_max=score_max)
+
+
+def _scores(cells: FloatArray) -> FloatArray:
+    """(5 + classes, cells) -> (cells,) in 0..1. A negative score, as rounding may leave one, is 0: it has no root."""
+    objectness = np.maximum(cells[0], 0.0)
+    best_class = np.maximum(cells[_BOX:].max(axis=0), 0.0)
+    return product(objectness**0.6, best_class**0.4)
+
+
+def _boxes(values: FloatArray, kept: NDArray[np.intp], rows: int, columns: int) -> FloatArray:
+    """Raw box values (4, n) of the cells `kept`, (n,), to x y w h, (n, 4), of a picture that is 1 x 1."""
+    row, column = (index.astype(np.float32) for index in np.divmod(kept, columns))
+    center_x = (np.tanh(values[0]) + column) / columns
+    center_y = (np.tanh(values[1]) + row) / rows
+    return np.stack([center_x, center_y, sigmoid(values[2]), sigmoid(values[3])], axis=1)
