@@ -48,11 +48,12 @@ def plain(url: str, path: str, port: str) -> None:
     import numpy as np
     import onnxruntime as ort
     import paho.mqtt.client as mqtt
+    from paho.mqtt.enums import CallbackAPIVersion
 
     session = ort.InferenceSession(path, session_options(BackendOptions()), providers=["CPUExecutionProvider"])
     spec = session.get_inputs()[0]
     height, width = spec.shape[2:]
-    client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
+    client = mqtt.Client(CallbackAPIVersion.VERSION2)
     client.connect("127.0.0.1", int(port))
     client.loop_start()
     capture = cv2.VideoCapture(url)

@@ -154,13 +154,13 @@ def main() -> None:
     parser.add_argument("--fps", type=float, default=10.0)
     parser.add_argument("--seconds", type=float, default=20.0)
     args = parser.parse_args()
-    from tests.support.broker import free_port, running_broker
-    from tests.support.camera import running_camera
+    from tests.support.broker import running
+    from tests.support.camera import RtspCamera
 
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir="/dev/shm")))  # run folder on tmpfs, as under systemd
-        port = stack.enter_context(running_broker(folder))
-        url = stack.enter_context(running_camera(scaled(folder, args.video, args.fps), free_port()))
+        port = stack.enter_context(running(folder)).port
+        url = stack.enter_context(RtspCamera(scaled(folder, args.video, args.fps))).url
         bundle(folder, args.model)
         here = [sys.executable, "-m", "bench.children"]
         print(f"session options of all: {BackendOptions()}, spinning off; stream 1920x1080 H.264 at {args.fps:g} fps")

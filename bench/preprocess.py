@@ -1,6 +1,6 @@
 """Ways from the decoder's YUV to a small picture: cost, and distance from "convert at full size, then resize".
 
-    python -m bench.preprocess [--video clip.mp4] [--network 352x352]
+python -m bench.preprocess [--video clip.mp4] [--network 352x352]
 """
 
 from __future__ import annotations

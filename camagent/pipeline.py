@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from camagent.camera import CameraRunner, Surroundings, Switch
 from camagent.clock import Clock, StepWatch, SystemClock
 from camagent.config import Camera, Config
 from camagent.config_file import Loaded, load
-from camagent.errors import ConfigError, InputError, StateError, printable
+from camagent.errors import CodedError, ConfigError, InputError, StateError, printable
 from camagent.filters import FilterRule
 from camagent.health import Finding
 from camagent.inputs import named_frames, one_picture, passed_over
@@ -66,16 +67,20 @@ class Agent:
         self._shown: dict[str, tuple[str, str | None]] = {}
         self._next_health = self._obeyed = 0.0
         self._wanted: dict[str, bytes] = {}
+        self._errors: Counter[str] = Counter()
+        self._network_dead = False
         self.outbox = Outbox(self.config.agent.state_dir, self.owner.run_dir, self.config.mqtt, self.clock, self._outcome)
         self._previous = self.outbox.previous()
         self.mqtt = self._client()
 
     def run(self) -> None:
         """Starts everything and supervises until a stop is asked for."""
+        for camera in self.config.camera:  # a camera that cannot be built at all is told before anything runs
+            self._add_camera(camera)
         self.mqtt.start()
-        for camera in self.config.camera:
-            self._start_camera(camera)
         self._subscribe()
+        for runner in self._cameras.values():
+            runner.start()
         notify(READY="1", STATUS=f"{len(self._cameras)} cameras")
         log.info("camagent %s, agent %s, run %d", __version__, self.topics.agent, self.owner.run)
         while not self._stopping:
@@ -117,6 +122,7 @@ class Agent:
             mqtt=msgspec.to_builtins(self.mqtt.snapshot()),
             allow_unsigned=config.agent.allow_unsigned,
             config={"file": str(self.loaded.path), "digest": self.loaded.digest, "error": self._config_error},
+            errors=dict(self._errors),
         )
 
     def _tick(self) -> None:
@@ -165,12 +171,19 @@ class Agent:
         old, self.loaded, self.config = self.config, loaded, loaded.config
         if old.mqtt != self.config.mqtt:
             self.mqtt.stop(DRAIN_S)
-            self.mqtt = self._client()
-            self.mqtt.start()
+            self._connect_anew()
         self._match_cameras(old)
         self._subscribe()
         self._next_health = 0.0
         log.info("reload: %d cameras, configuration %s", len(self._cameras), self.loaded.digest[:12])
+
+    def _connect_anew(self) -> None:
+        self.mqtt = self._client()
+        self.mqtt.start()
+        self._subscribe()
+        for runner in self._cameras.values():
+            runner.publish_switch()
+        self._shown.clear()  # so that every retained state is published again
 
     def _match_cameras(self, old: Config) -> None:
         """Cameras whose section did not change go on untouched."""
@@ -188,6 +201,14 @@ class Agent:
                 self._start_camera(camera)
 
     def _start_camera(self, camera: Camera) -> None:
+        """Adds a camera to the running agent; one that cannot be built is told in `health`, the others go on."""
+        try:
+            self._add_camera(camera).start()
+        except CodedError as exc:
+            self._config_error = printable(f"camera {camera.name}: {exc.what}", 1000)
+            log.error("%s: %s", camera.name, exc.render())  # noqa: TRY400
+
+    def _add_camera(self, camera: Camera) -> CameraRunner:
         config = self.config
         around = Surroundings(
             topics=self.topics,
@@ -205,11 +226,14 @@ class Agent:
         runner = CameraRunner(camera, around, switch)
         self._cameras[camera.name] = runner
         runner.publish_switch()
-        runner.start()
+        return runner
 
     def _revive(self) -> None:
-        """A camera whose thread died starts anew; the others have gone on."""
+        """What died starts anew; the others have gone on."""
         now = self.clock.monotonic()
+        if self._network_dead:
+            self._network_dead = False
+            self._connect_anew()
         for name, runner in list(self._cameras.items()):
             if runner.dead and now - self._died_at.setdefault(name, now) >= REVIVE_S:
                 runner.stop()
@@ -233,7 +257,7 @@ class Agent:
 
     def _delivery(self) -> Finding | None:
         state = self.mqtt.snapshot()
-        return None if state.code is None else Finding(state.code, state.detail)
+        return None if state.code is None else Finding(state.code, state.detail or state.state)
 
     def _outcome(self, camera: str, outcome: str, number: int) -> None:
         runner = self._cameras.get(camera)
@@ -243,8 +267,13 @@ class Agent:
     def _client(self) -> MqttClient:
         return MqttClient(
             self.config.mqtt, client_id=self.topics.agent, topics=self.topics, outbox=self.outbox, clock=self.clock,
-            on_command=self._command, on_outcome=self._outcome,
+            on_command=self._command, on_outcome=self._outcome, died=self._network_died,
         )  # fmt: skip
+
+    def _network_died(self, name: str, exc: BaseException) -> None:
+        log.error("%s ended by %r", name, exc, exc_info=exc)
+        self._errors["NETWORK_DIED"] += 1
+        self._network_dead = True
 
     def _send(self, message: Message) -> None:
         self.mqtt.send(message)

@@ -17,7 +17,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if budget is None:
         return
     full = sorted((item for item in items if item.get_closest_marker("full")), key=seconds_of)
-    spent, kept, left_out = 0.0, [], []
+    spent = 0.0
+    kept: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
     for item in full:
         spent += seconds_of(item)
         (kept if spent <= budget else left_out).append(item)

@@ -103,7 +103,7 @@ def test_a_camera_overrides_the_bundle_and_may_name_groups() -> None:
         name="a", url="x", filter=Filter(labels=("car", "other waste"), min_area=3.0), zone=(Zone(name="z", polygon=SQUARE),)
     )
     rule = rule_for(camera, LABELS, GROUPS, 0.4, 0.45)
-    assert rule.class_ids == {1, 2}
+    assert rule.class_ids == frozenset({1, 2})
     assert (rule.min_score, rule.min_area, rule.zones[0].anchor) == (0.4, 3.0, "bottom-center")
     strict = Camera(name="a", url="x", filter=Filter(min_score=0.0))
     assert rule_for(strict, LABELS, GROUPS, 0.4, 0.45).min_score == 0.0

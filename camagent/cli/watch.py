@@ -14,11 +14,13 @@ import click
 import msgspec
 
 from camagent import config_file
+from camagent.clock import SystemClock
 from camagent.config import Mqtt
 from camagent.errors import BrokerError, printable
 
 _WAITING = 1000  # messages; more than a terminal can show
 _POLL_S = 0.2
+CONNECT_S = 10.0
 
 
 @click.command(epilog="Example: camagent watch --url mqtt://192.168.1.10 --camera front")
@@ -44,32 +46,34 @@ def command(
     inbox: Queue[tuple[str, bytes]] = Queue(_WAITING)
     lost = [0]
 
-    def receive(topic: str, payload: bytes) -> None:
+    def receive(topic: str, payload: bytes, retained: bool) -> None:
+        del retained
         try:
             inbox.put_nowait((topic, payload))
         except Full:
             lost[0] += 1
 
-    with Observer(mqtt, [f"{mqtt.prefix}/#"], receive) as observer:
+    def died(name: str, exc: BaseException) -> None:
+        ended.append(BrokerError(f"{name} ended: {printable(repr(exc))}", fix="start it again, and report this"))
+
+    ended: list[BrokerError] = []
+    observer = Observer(mqtt, [f"{mqtt.prefix}/#"], SystemClock(), on_message=receive, died=died)
+    observer.start()
+    try:
+        observer.wait_subscribed(CONNECT_S)
         end = None if seconds is None else time.monotonic() + seconds
-        while end is None or time.monotonic() < end:
-            _require_reached(observer.snapshot().code, observer.snapshot().detail, mqtt.url)
+        while not ended and (end is None or time.monotonic() < end):
             try:
                 topic, payload = inbox.get(timeout=_POLL_S)
             except Empty:
                 continue
             _show(topic.removeprefix(mqtt.prefix + "/"), payload, camera, as_json=as_json)
+    finally:
+        observer.stop()
+    if ended:
+        raise ended[0]
     if lost[0]:
         click.echo(f"note: {lost[0]} messages came faster than they could be shown", err=True)
-
-
-def _require_reached(code: str | None, detail: str, url: str) -> None:
-    if code:
-        raise BrokerError(
-            f"the broker {config_file.without_credentials(url)} does not let us in: {detail}",
-            evidence={"reason": code},
-            fix="check --url, --username, --password-file and --ca-file",
-        )
 
 
 def _show(topic: str, payload: bytes, camera: str | None, *, as_json: bool) -> None:
@@ -103,6 +107,8 @@ def _words(body: Mapping[str, Any]) -> str:
             why = f": {printable(body['reason'])}: {printable(body['detail'])}" if body.get("reason") else ""
             return f"{printable(body['state'])}, {body['fps']:.1f} fps{why}"
         case "camagent.health/1":
-            return f"camagent {printable(body['version'])}, up {body['uptime']:.0f} s, {body['outbox']['messages']} messages open"
+            return (
+                f"camagent {printable(body['version'])}, up {body['uptime']:.0f} s, {body['outbox']['messages']} messages open"
+            )
         case _:
             return printable(json.dumps(body))

@@ -1,0 +1,174 @@
+"""The workstation commands on real models and pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import av
+import cv2
+import jsonschema
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+
+from camagent.bodies import schemas
+from tests.support.agent import FASTESTDET, SINET, ULTRAFACE, camagent, make_bundle
+from tests.support.data import shared
+
+NAMED = ("--name", "x", "--version", "1", "-o", "o")
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("bundles")
+
+
+def lines(text: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_ultraface_finds_at_least_40_faces(bundles: Path) -> None:
+    bundle = make_bundle(bundles, "ultraface-RFB-320.onnx", ULTRAFACE, face="face")
+    done = camagent("infer", str(bundle), str(shared("images/faces.jpg")), "--json")
+    assert done.returncode == 0
+    (body,) = lines(done.stdout)
+    jsonschema.validate(body, schemas()["camagent.detections/1"])
+    assert len(body["detections"]) >= 40  # type: ignore[arg-type]
+    assert str(body["input"]).endswith("faces.jpg")
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools with numpy 2
+@pytest.mark.parametrize("model", ["SINet.onnx", "SINet_Softmax.onnx"])
+def test_sinet_sees_one_person_in_the_portrait(bundles: Path, model: str) -> None:
+    bundle = make_bundle(bundles, model, SINET, a="background", b="person")
+    done = camagent("infer", str(bundle), str(shared("images/portrait.jpg")), "--json")
+    (body,) = lines(done.stdout)
+    jsonschema.validate(body, schemas()["camagent.segmentation/1"])
+    person = next(item for item in body["classes"] if item["label"] == "person")  # type: ignore[attr-defined]
+    assert 0.55 <= person["share"] <= 0.63
+    pixels = coco_mask.decode({"size": person["rle"]["size"], "counts": person["rle"]["counts"].encode()})
+    assert pixels.shape == (1752, 1314)
+    assert float(pixels.mean()) == pytest.approx(person["share"], abs=0.001)
+
+
+def test_pictures_folders_and_videos_are_drawn(bundles: Path, tmp_path: Path) -> None:
+    bundle = make_bundle(bundles)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.jpg").write_bytes(shared("images/bus.jpg").read_bytes())
+    (folder / "notes.txt").write_text("no picture")
+    out = tmp_path / "seen"
+    video = str(shared("video/one-by-one-person-detection.mp4"))
+    done = camagent("infer", str(bundle), str(folder), video, "--out", str(out), "--frames", "40")
+    assert done.returncode == 0, done.stderr
+    assert "warning[UNSIGNED]" in done.stderr
+    assert "1 file in" in done.stderr
+    assert "a.jpg: 2 person" in done.stdout
+    drawn, original = cv2.imread(str(out / "a.jpg")), cv2.imread(str(folder / "a.jpg"))
+    assert drawn is not None
+    assert original is not None
+    assert drawn.shape == original.shape
+    assert np.abs(drawn.astype(int) - original).max() > 60
+    with av.open(str(out / "one-by-one-person-detection.mp4")) as container:
+        frames = list(container.decode(video=0))
+    assert len(frames) == 40
+    assert (frames[0].width, frames[0].height) == (768, 432)
+    assert frames[-1].time == pytest.approx(3.9, abs=0.1)
+
+
+def test_a_golden_picture_agrees_or_exits_1_with_what_is_missing(bundles: Path, tmp_path: Path) -> None:
+    def create(golden: str, *more: str) -> tuple[int, str, str]:
+        out = str(tmp_path / "g.cambundle")
+        model = str(shared("models/FastestDet.onnx"))
+        done = camagent(
+            "bundle", "create", model, "--name", "g", "--version", "1", *FASTESTDET, "--golden", golden, "-o", out, *more
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    bus = str(shared("images/bus.jpg"))
+    code, out, _ = create(f"{bus}=person:2,bus", "--json")
+    assert code == 0
+    assert json.loads(out)["golden"][0]["seen"] == {"person": 2, "bus": 1}
+    inspected = json.loads(camagent("bundle", "inspect", str(tmp_path / "g.cambundle"), "--json").stdout)
+    assert inspected["verified"] is False
+    golden = inspected["manifest"]["golden"][0]
+    assert golden["declared"] == {"person": 2, "bus": 1}
+    assert {item["label"] for item in golden["expect"]} == {"person", "bus"}
+    assert golden["reference"].endswith(".npz")
+    code, out, _ = create(f"{bus}=person:2,cat")
+    assert code == 1
+    assert "cat: 1 declared, 0 seen" in out
+    assert (tmp_path / "g.cambundle").exists()
+    code, out, err = create(f"{bus}=person:2", "--scale", "1")
+    assert "1/255" in out
+    code, _, err = create(f"{bus}=persn:2")
+    assert code == 2
+    assert "persn" in err
+
+
+def test_the_reference_tensors_give_the_expected_outputs(bundles: Path, tmp_path: Path) -> None:
+    import io
+    import tarfile
+
+    import onnxruntime as ort
+
+    out = tmp_path / "g.cambundle"
+    model = shared("models/FastestDet.onnx")
+    picture = shared("images/bus.jpg")
+    camagent(
+        "bundle", "create", str(model), "--name", "g", "--version", "1", *FASTESTDET, "--golden", str(picture), "-o", str(out)
+    )
+    with tarfile.open(out) as tar:
+        member = tar.extractfile("golden/0-bus.npz")
+        assert member is not None
+        arrays = np.load(io.BytesIO(member.read()), allow_pickle=False)
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    session = ort.InferenceSession(model.read_bytes(), options)
+    (output,) = session.run(None, {"input.1": arrays["input"]})
+    assert np.allclose(output, arrays["output0"], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["infer", "no.cambundle", "x.jpg"], 2, ["no.cambundle"]),
+        (["infer", "{bundle}", "no.jpg"], 2, ["no.jpg", "is not there"]),
+        (["infer", "{text}", "{image}"], 1, ["not a whole tar file"]),
+        (["infer", "{bundle}", "{text}"], 2, ["readme.txt"]),
+        (["infer", "{bundle}", "rtsp://127.0.0.1:1/x"], 3, ["127.0.0.1"]),
+        (["bundle", "inspect", "{text}"], 1, ["not a whole tar file"]),
+        (["bundle", "create", "{text}", *FASTESTDET, *NAMED], 1, ["readme.txt", "not a model"]),
+        (["bundle", "create", "{image}:onnx", *FASTESTDET, *NAMED], 1, ["not ONNX"]),
+        (["bundle", "create", "nothing.onnx", *FASTESTDET, *NAMED], 2, ["nothing.onnx"]),
+        (["bundle", "create", "{model}", *FASTESTDET, "--name", "x/y", "--version", "1", "-o", "o"], 2, ["name"]),
+        (["bundle", "create", "{model}", *FASTESTDET, "--name", "x", "--version", "abc", "-o", "o"], 1, ["PEP 440"]),
+        (["bundle", "create", "{model}", *FASTESTDET, "--size", "100x100", *NAMED], 1,
+         ["352x352", "100x100"]),
+        (["bundle", "create", "{model}", "--head", "yolov8", "--labels", "coco80", *NAMED], 1,
+         ["HEAD_MISMATCH", "1x85x22x22"]),
+        (["bundle", "create", "{model}", "--head", "fastestdet", "--labels", "{text}", *NAMED], 1,
+         ["LABEL_COUNT_MISMATCH", "80", "1 labels"]),
+        (["bundle", "create", "{model}", "--head", "nope", "--labels", "coco80", *NAMED], 1,
+         ["no head 'nope'", "fastestdet"]),
+        (["nonsense"], 2, ["nonsense"]),
+        (["bundle", "create"], 2, ["--help"]),
+    ],
+)  # fmt: skip
+def test_bad_input_gets_a_sentence(bundles: Path, tmp_path: Path, arguments: list[str], code: int, words: list[str]) -> None:
+    text = tmp_path / "readme.txt"
+    text.write_text("not what you think")
+    places = {
+        "bundle": bundles / "FastestDet.cambundle", "text": text, "image": shared("images/bus.jpg"),
+        "model": shared("models/FastestDet.onnx"),
+    }  # fmt: skip
+    if "{bundle}" in arguments and not places["bundle"].exists():
+        make_bundle(bundles)
+    done = camagent(*(argument.format(**places) for argument in arguments))
+    assert done.returncode == code, done.stderr
+    assert done.stderr.lstrip().startswith("error[") or "\nerror[" in done.stderr
+    assert "fix:" in done.stderr
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr
