@@ -150,7 +150,7 @@ class ClassMap:
     ids: NDArray[np.uint8]  # (grid height, grid width) class ids
     rows: IntArray  # (source height,)
     columns: IntArray  # (source width,)
-    score_max: float  # highest probability of a class other than the background (id 0); the top one where there is one class
+    score_max: float  # highest probability of a class other than the background (id 0)
 
     def in_source(self) -> NDArray[np.uint8]:
         """The map in source pixels, (height, width)."""

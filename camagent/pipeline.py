@@ -12,8 +12,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -22,6 +22,7 @@ from camagent.backends import BackendOptions
 from camagent.bodies import AgentHealthBody, encode
 from camagent.camera import CameraRunner, Surroundings, Switch
 from camagent.clock import Clock, StepWatch, SystemClock
+from camagent.commands import DetectSwitches
 from camagent.config import Camera, Config
 from camagent.config_file import Loaded, load
 from camagent.errors import CodedError, ConfigError, InputError, StateError, printable
@@ -42,7 +43,6 @@ log = logging.getLogger("camagent")
 TICK_S = 0.5
 HEALTH_S = 10.0
 DRAIN_S = 3.0
-COMMAND_S = 0.2
 REVIVE_S = 5.0  # a camera whose thread died is started anew after this
 BACKENDS = ("onnx",)
 
@@ -65,8 +65,8 @@ class Agent:
         self._cameras: dict[str, CameraRunner] = {}
         self._died_at: dict[str, float] = {}
         self._shown: dict[str, tuple[str, str | None]] = {}
-        self._next_health = self._obeyed = 0.0
-        self._wanted: dict[str, bytes] = {}
+        self._next_health = 0.0
+        self._switches = DetectSwitches()
         self._errors: Counter[str] = Counter()
         self._network_dead = False
         self.outbox = Outbox(self.config.agent.state_dir, self.owner.run_dir, self.config.mqtt, self.clock, self._outcome)
@@ -291,36 +291,28 @@ class Agent:
         self.mqtt.subscribe([self.topics.of_camera(name, "cmd", "detect") for name in names])
 
     def _command(self, topic: str, payload: bytes) -> None:
-        """`<camera>/cmd/detect`: the bare word ON or OFF. Only noted here, in the network thread; `_tick` obeys."""
+        """A command arrived, in the network thread; the agent's own thread obeys."""
         for name, runner in list(self._cameras.items()):
-            if topic == self.topics.of_camera(name, "cmd", "detect"):
-                if payload in (b"ON", b"OFF"):
-                    self._wanted[name] = payload
-                else:
-                    runner.counters.errors["COMMAND_INVALID"] += 1
+            if topic == self.topics.of_camera(name, "cmd", "detect") and not self._switches.note(name, payload):
+                runner.counters.errors["COMMAND_INVALID"] += 1
         self._wake.set()
 
     def _obey(self) -> None:
-        """The last word of each camera's switch wins, at most five times a second."""
-        now = self.clock.monotonic()
-        if now - self._obeyed < COMMAND_S:
-            return
-        while self._wanted:
-            name, payload = self._wanted.popitem()
-            self._obeyed = now
-            if name in self._cameras:
-                self._switch(name, self._cameras[name], payload)
+        for name, on in self._switches.due(self.clock.monotonic()):
+            runner = self._cameras.get(name)
+            if runner is None:
+                continue
+            switch = Switch(on=on, since=self.clock.wall(), by="mqtt")
+            if on != runner.switch.on:
+                self._remember(name, runner, switch)
+            runner.turn(switch)
 
-    def _switch(self, name: str, runner: CameraRunner, payload: bytes) -> None:
-        now = self.clock.wall()
-        kept: dict[str, Any] = {"on": payload == b"ON", "since": now, "by": "mqtt"}
-        if kept["on"] != runner.switch.on:
-            try:
-                self.owner.remember_detect(name, kept)
-            except StateError as exc:
-                runner.counters.errors[exc.code] += 1
-                log.error("%s: the switch works but will not outlive a restart. %s", name, exc.render())  # noqa: TRY400
-        runner.turn(Switch(**kept))
+    def _remember(self, name: str, runner: CameraRunner, switch: Switch) -> None:
+        try:
+            self.owner.remember_detect(name, asdict(switch))
+        except StateError as exc:
+            runner.counters.errors[exc.code] += 1
+            log.error("%s: the switch works but will not outlive a restart. %s", name, exc.render())  # noqa: TRY400
 
     def _shut_down(self) -> None:
         notify(STOPPING="1")

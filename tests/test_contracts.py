@@ -14,10 +14,10 @@ PACKAGES = ("signing", "firmware_pkg", "camagent")
 
 # values and plumbing that everybody may use; they import none of each other but errors (and config by config_file)
 LEAVES = {"frame", "slot", "clock", "errors", "config", "health"}
-PLUMBING = LEAVES | {"bodies", "config_file", "labels", "notify", "owner", "vitals", "stage"}
+PLUMBING = LEAVES | {"bodies", "commands", "config_file", "labels", "notify", "owner", "vitals", "stage"}
 # the way of a frame, in order
 STAGES = {"sources", "preprocess", "backends", "heads", "filters", "messages", "outbox", "mqtt", "models"}
-ASSEMBLY = {"steps", "camera", "pipeline"}  # only these import stages; steps and camera are pipeline's own parts
+ASSEMBLY = {"steps", "camera", "inputs", "pipeline"}  # only these import stages; steps and camera are pipeline's own parts
 ABOVE = {"cli", "golden", "sinks", "__main__"}
 
 ALLOWED_BETWEEN_STAGES = {

@@ -26,7 +26,7 @@ class SemanticMap:
     """A semantic head's answer on its own grid, which covers the whole network input."""
 
     ids: NDArray[np.uint8]  # (grid height, grid width)
-    score_max: float  # highest probability of a class other than id 0 anywhere; of the one class where there is one
+    score_max: float  # highest probability of a class other than id 0 anywhere
 
 
 Decoded = Candidates | SemanticMap | Classes
