@@ -58,7 +58,8 @@ class Switch:
 class CameraRunner:
     """Runs one camera until `stop`. Threads: reader and worker; every other method may be called from any thread."""
 
-    def __init__(self, camera: Camera, around: Surroundings, switch: Switch) -> None:
+    def __init__(self, camera: Camera, around: Surroundings, switch: Switch, next_seq: Callable[[], int]) -> None:
+        """Opens nothing yet. Raises ConfigError or InputError for a source that cannot be."""
         self.camera = camera
         self.counters = CameraCounters(around.clock.monotonic)
         self.switch = switch
@@ -69,7 +70,7 @@ class CameraRunner:
         self._failed: Finding | None = None
         self._steps: Steps | None = None
         self._author: Author | None = None
-        self._seq = 0
+        self._next_seq = next_seq
         self._last_class: int | None = None
         self._reader = Stage(f"{camera.name}-reader", self._read, self._died)
         self._worker = Stage(f"{camera.name}-worker", self._work, self._died)
@@ -244,10 +245,11 @@ class CameraRunner:
     def _publish(self, result: Result) -> None:
         assert self._author is not None
         around, name = self._around, self.camera.name
+        seq = 0
         if isinstance(result.outcome, Detections):
-            self._seq += 1
-            around.note_seq(name, around.run, self._seq)
-        body = body_of(result, self._author, self._seq, around.clock.wall(), encode_rle)
+            seq = self._next_seq()
+            around.note_seq(name, around.run, seq)
+        body = body_of(result, self._author, seq, around.clock.wall(), encode_rle)
         self.counters.published()
         around.send(message_of(body, around.topics, name, around.qos))
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from dataclasses import asdict
 from pathlib import Path
 
 import msgspec
@@ -20,12 +19,12 @@ import msgspec
 from camagent import __version__, models, vitals
 from camagent.backends import BackendOptions
 from camagent.bodies import AgentHealthBody, encode
-from camagent.camera import CameraRunner, Surroundings, Switch
+from camagent.camera import CameraRunner, Surroundings
+from camagent.cameras import Cameras
 from camagent.clock import Clock, StepWatch, SystemClock
-from camagent.commands import DetectSwitches
 from camagent.config import Camera, Config
 from camagent.config_file import Loaded, load
-from camagent.errors import CodedError, ConfigError, InputError, StateError, printable
+from camagent.errors import ConfigError, InputError, printable
 from camagent.filters import FilterRule
 from camagent.health import Finding
 from camagent.inputs import named_frames, one_picture, passed_over
@@ -43,12 +42,11 @@ log = logging.getLogger("camagent")
 TICK_S = 0.5
 HEALTH_S = 10.0
 DRAIN_S = 3.0
-REVIVE_S = 5.0  # a camera whose thread died is started anew after this
 BACKENDS = ("onnx",)
 
 
 class Agent:
-    """The daemon. `run` returns after `stop` or `request_stop`."""
+    """The daemon. `run` returns after `request_stop`."""
 
     def __init__(self, loaded: Loaded, clock: Clock | None = None) -> None:
         """Takes the state directory. Raises StateError when it is held, unwritable or from a newer agent."""
@@ -58,36 +56,34 @@ class Agent:
         self.owner: Owner = acquire(self.config.agent.state_dir)
         self.topics = Topics(self.config.mqtt.prefix, self.config.agent.id)
         self._started = self.clock.monotonic()
-        self._steps_watch = StepWatch(self.clock)
+        self._clock_steps = StepWatch(self.clock)
         self._wake = threading.Event()
-        self._stopping = self._reload_wanted = False
+        self._stopping = self._reload_wanted = self._network_dead = False
         self._config_error: str | None = None
-        self._cameras: dict[str, CameraRunner] = {}
-        self._died_at: dict[str, float] = {}
-        self._shown: dict[str, tuple[str, str | None]] = {}
-        self._next_health = 0.0
-        self._switches = DetectSwitches()
         self._errors: Counter[str] = Counter()
-        self._network_dead = False
-        self.outbox = Outbox(self.config.agent.state_dir, self.owner.run_dir, self.config.mqtt, self.clock, self._outcome)
+        self._next_health = 0.0
+        self.cameras = Cameras(self.owner, self.clock, self._surroundings)
+        self.outbox = Outbox(
+            self.config.agent.state_dir, self.owner.run_dir, self.config.mqtt, self.clock, self.cameras.outcome
+        )
         self._previous = self.outbox.previous()
         self.mqtt = self._client()
 
     def run(self) -> None:
-        """Starts everything and supervises until a stop is asked for."""
-        for camera in self.config.camera:  # a camera that cannot be built at all is told before anything runs
-            self._add_camera(camera)
+        """Starts everything and supervises until a stop is asked for. Raises ConfigError or InputError with nothing started."""
+        self.cameras.build(self.config.camera)
         self.mqtt.start()
         self._subscribe()
-        for runner in self._cameras.values():
-            runner.start()
-        notify(READY="1", STATUS=f"{len(self._cameras)} cameras")
+        self.cameras.start()
+        notify(READY="1", STATUS=f"{len(self.cameras)} cameras")
         log.info("camagent %s, agent %s, run %d", __version__, self.topics.agent, self.owner.run)
-        while not self._stopping:
-            self._tick()
-            self._wake.wait(TICK_S)
-            self._wake.clear()
-        self._shut_down()
+        try:
+            while not self._stopping:
+                self._tick()
+                self._wake.wait(TICK_S)
+                self._wake.clear()
+        finally:
+            self._shut_down()
 
     def request_stop(self) -> None:
         """Asks `run` to drain and return; safe in a signal handler."""
@@ -101,7 +97,7 @@ class Agent:
 
     def health(self) -> AgentHealthBody:
         """The body of the agent's `health`."""
-        config = self.config
+        broken = "; ".join(f"camera {name}: {why}" for name, why in self.cameras.broken.items())
         return AgentHealthBody(
             schema="camagent.health/1",
             time=self.clock.wall(),
@@ -111,143 +107,95 @@ class Agent:
             uptime=round(self.clock.monotonic() - self._started, 1),
             previous={"run": self._previous[0], "seq": self._previous[1]} if self._previous else None,
             clock={
-                "steps": self._steps_watch.steps,
-                "last_step_s": round(self._steps_watch.last_step_s, 3),
+                "steps": self._clock_steps.steps,
+                "last_step_s": round(self._clock_steps.last_step_s, 3),
                 "synchronised": vitals.clock_synchronised(),
             },
             trust={},
-            disk=vitals.disk(config.agent.state_dir),
+            disk=vitals.disk(self.config.agent.state_dir),
             temperature=vitals.temperature(),
             outbox=msgspec.to_builtins(self.outbox.snapshot()),
             mqtt=msgspec.to_builtins(self.mqtt.snapshot()),
-            allow_unsigned=config.agent.allow_unsigned,
-            config={"file": str(self.loaded.path), "digest": self.loaded.digest, "error": self._config_error},
+            allow_unsigned=self.config.agent.allow_unsigned,
+            config={
+                "file": str(self.loaded.path),
+                "digest": self.loaded.digest,
+                "error": self._config_error or broken or None,
+            },
             errors=dict(self._errors),
         )
-
-    def _tick(self) -> None:
-        self.outbox.tick()
-        stepped = self._steps_watch.look()
-        if stepped:
-            log.warning("the clock was set by %+.1f s; intervals are not affected", self._steps_watch.last_step_s)
-        if self._reload_wanted:
-            self._reload_wanted = False
-            self.reload()
-        self._obey()
-        self._revive()
-        now = self.clock.monotonic()
-        due = now >= self._next_health or stepped
-        for name, runner in self._cameras.items():
-            found = runner.finding()
-            shown = (runner.state(), found.code if found else None)
-            if due or shown != self._shown.get(name):
-                self._show(name, runner, shown)
-        if due:
-            self._next_health = now + HEALTH_S
-            self._send_retained("health", encode(self.health()), 0)
-
-    def _show(self, name: str, runner: CameraRunner, shown: tuple[str, str | None]) -> None:
-        before = self._shown.get(name)
-        self._shown[name] = shown
-        body = runner.health()
-        self.mqtt.send(Message(self.topics.of_camera(name, "health"), encode(body), 0, retain=True))
-        if before != shown:
-            log.info("%s: %s%s", name, shown[0], f", {body.reason}: {body.detail}" if body.reason else "")
-            online = b"online" if runner.source.state == "running" else b"offline"
-            self.mqtt.send(Message(self.topics.of_camera(name, "available"), online, 1, retain=True))
 
     def reload(self) -> None:
         """Reads the configuration again; a bad file keeps the old one running and says so in `health` and the log."""
         assert self.loaded.path is not None
+        self._next_health = 0.0
         try:
             loaded = load(self.loaded.path)
             _require_same_owner(self.config, loaded.config)
         except ConfigError as exc:
             self._config_error = printable(exc.what, 1000)
             log.error("reload: the old configuration stays in force. %s", exc.render())  # noqa: TRY400
-            self._next_health = 0.0
             return
         self._config_error = None
         old, self.loaded, self.config = self.config, loaded, loaded.config
         if old.mqtt != self.config.mqtt:
             self.mqtt.stop(DRAIN_S)
             self._connect_anew()
-        self._match_cameras(old)
+        everything = (old.onnx, old.mqtt, old.agent) != (self.config.onnx, self.config.mqtt, self.config.agent)
+        for name in self.cameras.match(self.config.camera, all_anew=everything):
+            for word in ("health", "available", "detect"):
+                self.mqtt.send(Message(self.topics.of_camera(name, word), b"", 1, retain=True))
         self._subscribe()
-        self._next_health = 0.0
-        log.info("reload: %d cameras, configuration %s", len(self._cameras), self.loaded.digest[:12])
+        log.info("reload: %d cameras, configuration %s", len(self.cameras), self.loaded.digest[:12])
 
-    def _connect_anew(self) -> None:
-        self.mqtt = self._client()
-        self.mqtt.start()
-        self._subscribe()
-        for runner in self._cameras.values():
-            runner.publish_switch()
-        self._shown.clear()  # so that every retained state is published again
+    def _tick(self) -> None:
+        self.outbox.tick()
+        stepped = self._clock_steps.look()
+        if stepped:
+            log.warning("the clock was set by %+.1f s; intervals are not affected", self._clock_steps.last_step_s)
+        if self._reload_wanted:
+            self._reload_wanted = False
+            self.reload()
+        if self._network_dead:
+            self._network_dead = False
+            self._connect_anew()
+        self.cameras.obey()
+        self.cameras.revive()
+        due = stepped or self.clock.monotonic() >= self._next_health
+        for runner, is_new in self.cameras.changed(everything=due):
+            self._tell(runner, is_new=is_new)
+        if due:
+            self._next_health = self.clock.monotonic() + HEALTH_S
+            self.mqtt.send(Message(self.topics.of_agent("health"), encode(self.health()), 0, retain=True))
 
-    def _match_cameras(self, old: Config) -> None:
-        """Cameras whose section did not change go on untouched."""
-        all_anew = (old.onnx, old.mqtt, old.agent) != (self.config.onnx, self.config.mqtt, self.config.agent)
-        wanted = {camera.name: camera for camera in self.config.camera}
-        for name, runner in list(self._cameras.items()):
-            if all_anew or wanted.get(name) != runner.camera:
-                runner.stop()
-                del self._cameras[name]
-                self._shown.pop(name, None)
-                if name not in wanted:
-                    self._forget_topics(name)
-        for name, camera in wanted.items():
-            if name not in self._cameras:
-                self._start_camera(camera)
+    def _tell(self, runner: CameraRunner, *, is_new: bool) -> None:
+        body, name = runner.health(), runner.camera.name
+        self.mqtt.send(Message(self.topics.of_camera(name, "health"), encode(body), 0, retain=True))
+        if is_new:
+            log.info("%s: %s%s", name, body.state, f", {body.reason}: {body.detail}" if body.reason else "")
+            online = b"online" if runner.source.state == "running" else b"offline"
+            self.mqtt.send(Message(self.topics.of_camera(name, "available"), online, 1, retain=True))
 
-    def _start_camera(self, camera: Camera) -> None:
-        """Adds a camera to the running agent; one that cannot be built is told in `health`, the others go on."""
-        try:
-            self._add_camera(camera).start()
-        except CodedError as exc:
-            self._config_error = printable(f"camera {camera.name}: {exc.what}", 1000)
-            log.error("%s: %s", camera.name, exc.render())  # noqa: TRY400
-
-    def _add_camera(self, camera: Camera) -> CameraRunner:
-        config = self.config
-        around = Surroundings(
+    def _surroundings(self) -> Surroundings:
+        onnx = self.config.onnx
+        return Surroundings(
             topics=self.topics,
             run=self.owner.run,
-            qos=config.mqtt.qos,
-            options=BackendOptions(config.onnx.intra_op_threads, config.onnx.providers),
+            qos=self.config.mqtt.qos,
+            options=BackendOptions(onnx.intra_op_threads, onnx.providers),
             clock=self.clock,
-            send=self._send,
+            send=lambda message: self.mqtt.send(message),  # noqa: PLW0108  not bound: the client changes with the configuration
             note_seq=self.outbox.note_seq,
             load_bundle=self._load_bundle,
             delivery=self._delivery,
         )
-        kept = self.owner.detect.get(camera.name)
-        switch = Switch(**kept) if kept else Switch(on=True, since=self.clock.wall(), by="configuration")
-        runner = CameraRunner(camera, around, switch)
-        self._cameras[camera.name] = runner
-        runner.publish_switch()
-        return runner
-
-    def _revive(self) -> None:
-        """What died starts anew; the others have gone on."""
-        now = self.clock.monotonic()
-        if self._network_dead:
-            self._network_dead = False
-            self._connect_anew()
-        for name, runner in list(self._cameras.items()):
-            if runner.dead and now - self._died_at.setdefault(name, now) >= REVIVE_S:
-                runner.stop()
-                del self._died_at[name]
-                self._start_camera(runner.camera)
 
     def _load_bundle(self, camera: Camera) -> UsableBundle:
         if not models.is_path(camera.bundle):
             raise InputError(
-                f"camera {camera.name} has no bundle {camera.bundle!r} in the store"
-                if camera.bundle
-                else f"camera {camera.name} has no bundle",
+                f"camera {camera.name}: there is no bundle {camera.bundle!r} in the store",
                 evidence={"camera": camera.name, "bundle": camera.bundle},
-                fix="install one: camagent bundle install F.cambundle, and name it as the camera's bundle",
+                fix="name a .cambundle file as the camera's bundle",
             )
         agent = self.config.agent
         return models.load(
@@ -259,67 +207,39 @@ class Agent:
         state = self.mqtt.snapshot()
         return None if state.code is None else Finding(state.code, state.detail or state.state)
 
-    def _outcome(self, camera: str, outcome: str, number: int) -> None:
-        runner = self._cameras.get(camera)
-        if runner:
-            runner.counters.outcomes[outcome] += number
-
     def _client(self) -> MqttClient:
         return MqttClient(
             self.config.mqtt, client_id=self.topics.agent, topics=self.topics, outbox=self.outbox, clock=self.clock,
-            on_command=self._command, on_outcome=self._outcome, died=self._network_died,
+            on_command=self._command, on_outcome=self.cameras.outcome, died=self._network_died,
         )  # fmt: skip
+
+    def _connect_anew(self) -> None:
+        self.mqtt = self._client()
+        self.mqtt.start()
+        self._subscribe()
+        self.cameras.tell_anew()
 
     def _network_died(self, name: str, exc: BaseException) -> None:
         log.error("%s ended by %r", name, exc, exc_info=exc)
         self._errors["NETWORK_DIED"] += 1
         self._network_dead = True
 
-    def _send(self, message: Message) -> None:
-        self.mqtt.send(message)
-
-    def _send_retained(self, word: str, payload: bytes, qos: int) -> None:
-        self.mqtt.send(Message(self.topics.of_agent(word), payload, qos, retain=True))
-
-    def _forget_topics(self, camera: str) -> None:
-        for word in ("health", "available", "detect"):
-            self.mqtt.send(Message(self.topics.of_camera(camera, word), b"", 1, retain=True))
-
     def _subscribe(self) -> None:
-        detect = "detect" in self.config.commands.allow
-        names = [camera.name for camera in self.config.camera] if detect else []
+        names = [camera.name for camera in self.config.camera] if "detect" in self.config.commands.allow else []
         self.mqtt.subscribe([self.topics.of_camera(name, "cmd", "detect") for name in names])
 
     def _command(self, topic: str, payload: bytes) -> None:
-        """A command arrived, in the network thread; the agent's own thread obeys."""
-        for name, runner in list(self._cameras.items()):
-            if topic == self.topics.of_camera(name, "cmd", "detect") and not self._switches.note(name, payload):
-                runner.counters.errors["COMMAND_INVALID"] += 1
+        """A command arrived, in the network thread: it is only noted, the agent's own thread obeys."""
+        for camera in self.config.camera:
+            if topic == self.topics.of_camera(camera.name, "cmd", "detect"):
+                self.cameras.note_command(camera.name, payload)
         self._wake.set()
-
-    def _obey(self) -> None:
-        for name, on in self._switches.due(self.clock.monotonic()):
-            runner = self._cameras.get(name)
-            if runner is None:
-                continue
-            switch = Switch(on=on, since=self.clock.wall(), by="mqtt")
-            if on != runner.switch.on:
-                self._remember(name, runner, switch)
-            runner.turn(switch)
-
-    def _remember(self, name: str, runner: CameraRunner, switch: Switch) -> None:
-        try:
-            self.owner.remember_detect(name, asdict(switch))
-        except StateError as exc:
-            runner.counters.errors[exc.code] += 1
-            log.error("%s: the switch works but will not outlive a restart. %s", name, exc.render())  # noqa: TRY400
 
     def _shut_down(self) -> None:
         notify(STOPPING="1")
         log.info("stopping")
-        for runner in self._cameras.values():
-            runner.stop()
-            self.mqtt.send(Message(self.topics.of_camera(runner.camera.name, "available"), b"offline", 1, retain=True))
+        for name in self.cameras.stop():
+            self.mqtt.send(Message(self.topics.of_camera(name, "available"), b"offline", 1, retain=True))
         self.mqtt.stop(DRAIN_S)
         self.outbox.close()
         self.owner.release()

@@ -36,8 +36,11 @@ def temperature() -> float | None:
 
 
 def disk(folder: Path) -> dict[str, Any]:
-    """Bytes free and in all on the file system of `folder`."""
-    usage = shutil.disk_usage(folder)
+    """Bytes free and in all on the file system of `folder`; the error's words where it cannot be asked."""
+    try:
+        usage = shutil.disk_usage(folder)
+    except OSError as exc:
+        return {"error": exc.strerror}
     return {"free": usage.free, "total": usage.total}
 
 

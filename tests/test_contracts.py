@@ -17,7 +17,13 @@ LEAVES = {"frame", "slot", "clock", "errors", "config", "health"}
 PLUMBING = LEAVES | {"bodies", "commands", "config_file", "labels", "notify", "owner", "vitals", "stage"}
 # the way of a frame, in order
 STAGES = {"sources", "preprocess", "backends", "heads", "filters", "messages", "outbox", "mqtt", "models"}
-ASSEMBLY = {"steps", "camera", "inputs", "pipeline"}  # only these import stages; steps and camera are pipeline's own parts
+ASSEMBLY = {
+    "steps",
+    "camera",
+    "cameras",
+    "inputs",
+    "pipeline",
+}  # only these import stages; steps and camera are pipeline's own parts
 ABOVE = {"cli", "golden", "sinks", "__main__"}
 
 ALLOWED_BETWEEN_STAGES = {

@@ -1,0 +1,159 @@
+"""The cameras of one agent: built from the configuration, matched to a new one, revived, switched, counted.
+
+Owned by the agent's main thread; `outcome` and `note_command` may be called from any.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+
+from camagent.camera import CameraRunner, Surroundings, Switch
+from camagent.clock import Clock
+from camagent.commands import DetectSwitches
+from camagent.config import Camera
+from camagent.errors import CodedError, StateError, printable
+from camagent.owner import Owner
+
+log = logging.getLogger("camagent")
+
+REVIVE_S = 5.0  # a camera whose thread died is started anew after this
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What of a camera is worth telling at once when it changes."""
+
+    state: str
+    reason: str | None
+    online: bool
+
+
+class Cameras:
+    """Runs one `CameraRunner` per configured camera."""
+
+    def __init__(self, owner: Owner, clock: Clock, surroundings: Callable[[], Surroundings]) -> None:
+        """`surroundings` is asked whenever a camera is built: it follows the configuration."""
+        self.broken: dict[str, str] = {}  # cameras that cannot be built, and why
+        self._owner = owner
+        self._clock = clock
+        self._surroundings = surroundings
+        self._runners: dict[str, CameraRunner] = {}
+        self._seqs: dict[str, int] = {}  # outlives a runner: (run, seq) is never used twice
+        self._told: dict[str, Standing] = {}
+        self._died_at: dict[str, float] = {}
+        self._switches = DetectSwitches()
+
+    def __len__(self) -> int:
+        return len(self._runners)
+
+    def build(self, cameras: tuple[Camera, ...]) -> None:
+        """Builds every camera, starts none. Raises ConfigError or InputError for one that cannot be built."""
+        for camera in cameras:
+            self._add(camera)
+
+    def start(self) -> None:
+        """Starts what `build` has built."""
+        for runner in self._runners.values():
+            runner.start()
+
+    def match(self, cameras: tuple[Camera, ...], *, all_anew: bool) -> list[str]:
+        """Follows a new configuration; cameras whose section did not change go on untouched. Returns those that are gone."""
+        wanted = {camera.name: camera for camera in cameras}
+        gone = []
+        self.broken.clear()
+        for name, runner in list(self._runners.items()):
+            if all_anew or wanted.get(name) != runner.camera:
+                self._drop(name)
+                if name not in wanted:
+                    gone.append(name)
+        for name, camera in wanted.items():
+            if name not in self._runners:
+                self._add_and_start(camera)
+        return gone
+
+    def revive(self) -> None:
+        """A camera of which a thread died starts anew after a moment; the others have gone on."""
+        now = self._clock.monotonic()
+        for name, runner in list(self._runners.items()):
+            if runner.dead and now - self._died_at.setdefault(name, now) >= REVIVE_S:
+                self._drop(name)
+                self._add_and_start(runner.camera)
+
+    def obey(self) -> None:
+        """Turns the switches that commands asked for."""
+        for name, on in self._switches.due(self._clock.monotonic()):
+            runner = self._runners.get(name)
+            if runner is None:
+                continue
+            switch = Switch(on=on, since=self._clock.wall(), by="mqtt")
+            if on != runner.switch.on:
+                self._remember(name, runner, switch)
+            runner.turn(switch)
+
+    def changed(self, *, everything: bool) -> Iterator[tuple[CameraRunner, bool]]:
+        """(camera, whether its standing changed) of those whose standing changed, or of all."""
+        for name, runner in self._runners.items():
+            found = runner.finding()
+            standing = Standing(runner.state(), found.code if found else None, runner.source.state == "running")
+            is_new = self._told.get(name) != standing
+            if everything or is_new:
+                self._told[name] = standing
+                yield runner, is_new
+
+    def tell_anew(self) -> None:
+        """A new MQTT client knows no retained state: everything counts as changed."""
+        self._told.clear()
+        for runner in self._runners.values():
+            runner.publish_switch()
+
+    def stop(self) -> list[str]:
+        """Stops every camera; returns their names."""
+        names = list(self._runners)
+        for name in names:
+            self._drop(name)
+        return names
+
+    def note_command(self, name: str, payload: bytes) -> None:
+        """Any thread: a word for a camera's detect switch."""
+        runner = self._runners.get(name)
+        if runner is not None and not self._switches.note(name, payload):
+            runner.counters.errors["COMMAND_INVALID"] += 1
+
+    def outcome(self, name: str, outcome: str, number: int) -> None:
+        """Any thread: what became of a camera's messages."""
+        runner = self._runners.get(name)
+        if runner is not None:
+            runner.counters.outcomes[outcome] += number
+
+    def _add(self, camera: Camera) -> CameraRunner:
+        kept = self._owner.detect.get(camera.name)
+        switch = Switch(**kept) if kept else Switch(on=True, since=self._clock.wall(), by="configuration")
+        runner = CameraRunner(camera, self._surroundings(), switch, lambda: self._next_seq(camera.name))
+        self._runners[camera.name] = runner
+        runner.publish_switch()
+        return runner
+
+    def _add_and_start(self, camera: Camera) -> None:
+        try:
+            self._add(camera).start()
+        except CodedError as exc:
+            self.broken[camera.name] = printable(exc.what, 1000)
+            log.error("%s: %s", camera.name, exc.render())  # noqa: TRY400  a sentence, not a traceback
+
+    def _drop(self, name: str) -> None:
+        self._runners.pop(name).stop()
+        self._told.pop(name, None)
+        self._died_at.pop(name, None)
+
+    def _next_seq(self, name: str) -> int:
+        self._seqs[name] = self._seqs.get(name, 0) + 1
+        return self._seqs[name]
+
+    def _remember(self, name: str, runner: CameraRunner, switch: Switch) -> None:
+        try:
+            self._owner.remember_detect(name, asdict(switch))
+        except StateError as exc:
+            runner.counters.errors[exc.code] += 1
+            log.error("%s: the switch works but will not outlive a restart. %s", name, exc.render())  # noqa: TRY400
