@@ -17,6 +17,7 @@ from camagent import config_file
 from camagent.clock import SystemClock
 from camagent.config import Mqtt
 from camagent.errors import BrokerError, printable
+from camagent.pipeline import Observer
 
 _WAITING = 1000  # messages; more than a terminal can show
 _POLL_S = 0.2
@@ -41,8 +42,6 @@ def command(
     mqtt = config_file.load(path).config.mqtt if path else Mqtt()
     changes = {"url": url, "prefix": prefix, "username": username or None, "password_file": password_file, "ca_file": ca_file}
     mqtt = msgspec.structs.replace(mqtt, **{key: value for key, value in changes.items() if value is not None})
-    from camagent.pipeline import Observer
-
     inbox: Queue[tuple[str, bytes]] = Queue(_WAITING)
     lost = [0]
 
@@ -60,7 +59,7 @@ def command(
     observer = Observer(mqtt, [f"{mqtt.prefix}/#"], SystemClock(), on_message=receive, died=died)
     observer.start()
     try:
-        observer.wait_subscribed(CONNECT_S)
+        _reach(observer)
         end = None if seconds is None else time.monotonic() + seconds
         while not ended and (end is None or time.monotonic() < end):
             try:
@@ -74,6 +73,19 @@ def command(
         raise ended[0]
     if lost[0]:
         click.echo(f"note: {lost[0]} messages came faster than they could be shown", err=True)
+
+
+def _reach(observer: Observer) -> None:
+    """Waits for the subscription; a broker that turns us away is told at once, not after the whole time."""
+    end = time.monotonic() + CONNECT_S
+    while True:
+        try:
+            observer.wait_subscribed(_POLL_S)
+        except BrokerError:
+            if observer.status.code is not None or time.monotonic() > end:
+                raise
+        else:
+            return
 
 
 def _show(topic: str, payload: bytes, camera: str | None, *, as_json: bool) -> None:
