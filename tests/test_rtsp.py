@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import socket
 import threading
@@ -23,20 +24,24 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Clips:
     return Clips(tmp_path_factory.mktemp("clips"))
 
 
-@pytest.mark.parametrize("transport", ["tcp", "udp"])
 @pytest.mark.parametrize("codec", ["h264", "h265", "mjpeg"])
-def test_frames_arrive(clips: Clips, codec: str, transport: str) -> None:
-    with RtspCamera(clips.make(codec), codec=codec) as camera, Viewer(camera.url, transport=transport) as viewer:
-        viewer.wait_frames(8, 15)
-        status = viewer.status
-        assert (status.state, status.reason, status.width, status.height) == ("running", None, 640, 360)
-        assert status.codec == {"h265": "hevc"}.get(codec, codec)
-        assert (status.decoder_errors, status.corrupt, status.reconnects) == (0, 0, 0)
-        points = [frame.pts for frame in viewer.frames if frame.pts is not None]
-        assert points == sorted(points)
-        assert points[-1] - points[0] == pytest.approx(0.1 * (len(points) - 1), abs=0.02)
-        assert viewer.stopped_in() < 1.0
-        assert viewer.status.state == "ended"
+def test_frames_arrive(clips: Clips, codec: str) -> None:
+    with (
+        RtspCamera(clips.make(codec), codec=codec) as camera,
+        Viewer(camera.url, transport="tcp") as tcp,
+        Viewer(camera.url, transport="udp") as udp,
+    ):
+        for viewer in (tcp, udp):
+            viewer.wait_frames(8, 15)
+            status = viewer.status
+            assert (status.state, status.reason, status.width, status.height) == ("running", None, 640, 360)
+            assert status.codec == {"h265": "hevc"}.get(codec, codec)
+            assert (status.decoder_errors, status.corrupt, status.reconnects) == (0, 0, 0)
+            points = [frame.pts for frame in viewer.frames if frame.pts is not None]
+            assert points == sorted(points)
+            assert points[-1] - points[0] == pytest.approx(0.1 * (len(points) - 1), abs=0.02)
+            assert viewer.stopped_in() < 1.0
+            assert viewer.status.state == "ended"
 
 
 def test_frames_gathered_while_opening_are_decoded_and_not_handed_over(clips: Clips) -> None:
@@ -56,7 +61,7 @@ def test_frame_time_comes_from_the_cameras_clock_once_it_is_known(clips: Clips) 
             assert frame.time_source == "rtcp"
             assert abs(time.time() - (time.monotonic() - frame.arrived) - frame.frame_time) < 0.6
         dated = [frame for frame in viewer.frames if frame.time_source == "rtcp"]
-        for before, after in zip(dated, dated[1:], strict=False):
+        for before, after in itertools.pairwise(dated):
             assert before.pts is not None
             assert after.pts is not None
             # one clock, whatever order the packets came in
@@ -105,7 +110,7 @@ def test_key_frames_alone_are_decoded_where_they_are_enough(clips: Clips) -> Non
 
 def test_the_newest_frame_waits_for_a_slow_worker(clips: Clips) -> None:
     with RtspCamera(clips.make(fps=20, gop=20)) as camera, Viewer(camera.url, fps=2.0, hold_s=1.2) as viewer:
-        viewer.wait_frames(4, 12)
+        viewer.wait_frames(3, 12)
         ages = [at - frame.arrived for at, frame in zip(viewer.taken_at[1:], viewer.frames[1:], strict=True)]
         assert max(ages) < 0.2, ages  # a due frame of up to 0.5 s ago was replaced by each newer one
 
@@ -130,11 +135,13 @@ def test_credentials_from_files_are_read_at_every_connect(clips: Clips, tmp_path
     user, password = tmp_path / "user", tmp_path / "password"
     user.write_text("viewer\n")
     password.write_text("not y#t\n")
-    with RtspCamera(clips.make(), options=("--user", "viewer:p@ss/w#rd")) as camera:
-        with Viewer(camera.url, user_file=user, password_file=password) as viewer:
-            viewer.wait(lambda status: status.state == "waiting", 5)
-            password.write_text("p@ss/w#rd\n")
-            viewer.wait_frames(1, 8)
+    with (
+        RtspCamera(clips.make(), options=("--user", "viewer:p@ss/w#rd")) as camera,
+        Viewer(camera.url, user_file=user, password_file=password) as viewer,
+    ):
+        viewer.wait(lambda status: status.state == "waiting", 5)
+        password.write_text("p@ss/w#rd\n")
+        viewer.wait_frames(1, 8)
 
 
 def _no_secret(error: BaseException | None, caplog: pytest.LogCaptureFixture, secret: str) -> None:
@@ -171,33 +178,63 @@ def _too_many(connection: socket.socket, over: threading.Event) -> None:
         connection.sendall(f"RTSP/1.0 453 Not Enough Bandwidth\r\nCSeq: {number}\r\n\r\n".encode())
 
 
+def _no_media(connection: socket.socket, over: threading.Event, *, drip: bool = False) -> None:
+    """Plays along up to PLAY, and then sends nothing: what a camera with too many clients does."""
+    sdp = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=x\r\nt=0 0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:v\r\n"
+    answers = {
+        "OPTIONS": "Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN\r\n\r\n",
+        "DESCRIBE": f"Content-Type: application/sdp\r\nContent-Length: {len(sdp)}\r\n\r\n{sdp}",
+        "SETUP": "Session: 1\r\nTransport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n\r\n",
+    }
+    while not over.is_set() and (request := connection.recv(4096).decode()):
+        number = next(line.split()[1] for line in request.split("\r\n") if line.lower().startswith("cseq"))
+        answer = answers.get(request.split()[0], "Session: 1\r\n\r\n")
+        connection.sendall(f"RTSP/1.0 200 OK\r\nCSeq: {number}\r\n{answer}".encode())
+        if drip and request.startswith("PLAY"):
+            for byte in b"$\x00\x05\x00" + b"\x80" * 1000:
+                connection.sendall(bytes([byte]))
+                over.wait(0.1)
+
+
+def _drips_media(connection: socket.socket, over: threading.Event) -> None:
+    _no_media(connection, over, drip=True)
+
+
 def _hangs_up(connection: socket.socket, over: threading.Event) -> None:
     connection.recv(10)
 
 
 def test_servers_that_misbehave_end_in_the_right_reason() -> None:
     """Side by side, because each is waited for."""
-    with misbehaving(_silent) as silent, misbehaving(_drip) as drip, misbehaving(_too_many) as full, misbehaving(_hangs_up) as rude:
-        with (
-            Viewer(silent, open_timeout_s=1.0) as on_silent, Viewer(drip, open_timeout_s=1.0) as on_drip,
-            Viewer(full) as on_full, Viewer(rude) as on_rude,
-        ):  # fmt: skip
-            for viewer, words in ((on_silent, "no RTSP answer"), (on_drip, "no RTSP answer"), (on_full, "453"), (on_rude, "opened")):
-                viewer.wait(lambda status: status.state == "waiting", 8)
-                assert viewer.status.reason == "stream-unreachable"
-                assert words in viewer.status.sentence, viewer.status.sentence
+    with (
+        misbehaving(_silent) as silent,
+        misbehaving(_drip) as drip,
+        misbehaving(_too_many) as full,
+        misbehaving(_hangs_up) as rude,
+        Viewer(silent, open_timeout_s=1.0) as on_silent,
+        Viewer(drip, open_timeout_s=1.0) as on_drip,
+        Viewer(full) as on_full,
+        Viewer(rude) as on_rude,
+    ):
+        expected = {on_silent: "no RTSP answer", on_drip: "no RTSP answer", on_full: "453", on_rude: "cannot be opened"}
+        for viewer, words in expected.items():
+            viewer.wait(lambda status: status.state == "waiting", 8)
+            assert viewer.status.reason == "stream-unreachable"
+            assert words in viewer.status.sentence, viewer.status.sentence
 
 
-def test_rtsp_without_media_is_a_client_limit(clips: Clips) -> None:
-    with RtspCamera(clips.make(), options=("--shared",)) as camera, Viewer(camera.url) as first:
-        first.wait_frames(1)
-        camera.command("freeze")
-        with Viewer(camera.url, open_timeout_s=1.5) as second:
-            second.wait(lambda status: status.state == "waiting", 10)
-            assert second.status.reason == "stream-client-limit"
-            camera.command("resume")
-            second.wait_frames(1, 10)
-            assert second.status.reason is None
+def test_rtsp_without_media_is_a_client_limit() -> None:
+    """Also where a byte comes now and then: every byte renews a socket's time-out, none ends in a picture."""
+    with (
+        misbehaving(_no_media) as nothing,
+        misbehaving(_drips_media) as drip,
+        Viewer(nothing, open_timeout_s=1.0) as on_nothing,
+        Viewer(drip, open_timeout_s=1.0) as on_drip,
+    ):
+        for viewer in (on_nothing, on_drip):
+            viewer.wait(lambda status: status.state == "waiting", 10)
+            assert viewer.status.reason == "stream-client-limit"
+            assert "speaks RTSP and sends no media" in viewer.status.sentence
 
 
 def test_a_decoder_that_does_not_fit_is_said(clips: Clips) -> None:

@@ -5,6 +5,7 @@ One line on stdin is one command; every command is answered by one line on stdou
 
     freeze | resume       stop / go on sending media, the session stays up
     drop P                lose the share P (0..1) of the RTP packets of sessions opened from now on
+    clients               how many clients are connected: answered by their number
     clip N                go on with the N-th file (another resolution, same codec) at its next key frame
     kick                  end every session, go on accepting
     quit
@@ -22,8 +23,9 @@ import gi
 
 gi.require_version("Gst", "1.0")
 gi.require_version("GstApp", "1.0")
+gi.require_version("GstRtsp", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstApp, GstRtspServer  # noqa: E402
+from gi.repository import GLib, Gst, GstApp, GstRtsp, GstRtspServer  # noqa: E402
 
 CODECS = {
     "h264": ("h264parse ! video/x-h264,stream-format=byte-stream,alignment=au",
@@ -75,10 +77,9 @@ class Camera(GstRtspServer.RTSPMediaFactory):
         self.set_latency(0)
 
     def do_create_element(self, _url: object) -> Gst.Element:
-        loss = f" ! identity drop-probability={self.loss}" if self.loss else ""
-        # the loss sits behind the payloader, so the server must find it under the payloader's name
         pay = CODECS[self.args.codec][1]
-        if loss:
+        if self.loss:
+            # the loss sits behind the payloader, so the server must find it under the payloader's name
             pay = pay.replace("name=pay0", "name=inner") + f" ! identity name=pay0 drop-probability={self.loss}"
         return Gst.parse_launch(f"( appsrc name=src format=time is-live=true do-timestamp=false block=true ! {pay} )")
 
@@ -96,8 +97,10 @@ class Camera(GstRtspServer.RTSPMediaFactory):
         start, held = time.monotonic(), 0.0
         while not gone.is_set():
             clip = self.clips[which]
+            played = clip.duration
             for data, pts, dts, key in clip.units:
                 if key and which != self.clip:
+                    played = dts  # cut short: the next clip follows at once
                     break
                 while self.frozen and not gone.is_set():
                     time.sleep(0.02)
@@ -113,7 +116,7 @@ class Camera(GstRtspServer.RTSPMediaFactory):
                 buf.dts = int((base + dts) / self.args.speed + held * Gst.SECOND)
                 if src.emit("push-buffer", buf) != Gst.FlowReturn.OK:
                     return
-            base += clip.duration
+            base += played
             if which != self.clip:
                 which = self.clip
                 src.set_property("caps", self.clips[which].caps)
@@ -137,6 +140,9 @@ def commands(camera: Camera, server: GstRtspServer.RTSPServer, loop: GLib.MainLo
             server.client_filter(lambda *_: GstRtspServer.RTSPFilterResult.REMOVE)
         elif word == "quit":
             break
+        elif word == "clients":
+            print(len(server.client_filter(lambda *_: GstRtspServer.RTSPFilterResult.REF)), flush=True)
+            continue
         print("ok", flush=True)
     loop.quit()
 
@@ -150,6 +156,7 @@ def main() -> None:
     parser.add_argument("--shared", action="store_true", help="one running picture for all clients")
     parser.add_argument("--speed", type=float, default=1.0)
     parser.add_argument("--drop", type=float, default=0.0)
+    parser.add_argument("--transport", choices=["tcp", "udp", "any"], default="any", help="others are refused with 461")
     parser.add_argument("--user", help="name:password that clients must give")
     args = parser.parse_args()
     Gst.init(None)
@@ -157,6 +164,9 @@ def main() -> None:
     server.set_address("127.0.0.1")
     server.set_service(str(args.port))
     camera = Camera([load(f, args.codec) for f in args.files], args)
+    if args.transport != "any":
+        lower = GstRtsp.RTSPLowerTrans
+        camera.set_protocols(lower.TCP if args.transport == "tcp" else lower.UDP)
     if args.user:
         name, _, password = args.user.partition(":")
         auth = GstRtspServer.RTSPAuth()

@@ -37,7 +37,7 @@ def rgb(frame: av.VideoFrame, matrix: str, *, full: bool) -> NDArray[np.float64]
     """BT.601 / BT.709, limited or full range -> (height, width, 3) RGB 0..255 (ITU-R BT.601-7 and BT.709-6)."""
     y, u, v = planes(frame)
     if full:
-        y, u, v = y, u - 128, v - 128
+        u, v = u - 128, v - 128
     else:
         y, u, v = (y - 16) * 255 / 219, (u - 128) * 255 / 224, (v - 128) * 255 / 224
     kr, kb = KR_KB[matrix]

@@ -1,0 +1,102 @@
+"""What a source says of itself: state, reason and counters. One thread writes, any thread takes a snapshot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from camagent.errors import SourceError
+from camagent.frame import TimeSource
+
+State: TypeAlias = Literal["connecting", "running", "waiting", "ended"]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStatus:
+    """A source at one moment. Counters run from the agent's start, over all sessions."""
+
+    state: State = "connecting"
+    reason: str | None = None  # why no frames come; None while they do
+    sentence: str = ""  # the reason in words, without secrets
+    packets: int = 0
+    decoded: int = 0
+    decoder_errors: int = 0  # packets that the decoder refused or that never became a frame
+    corrupt: int = 0  # frames that came out damaged and were not handed over
+    overloads: int = 0  # times the decoder could not keep up and skipped to a key frame
+    reconnects: int = 0  # sessions opened after the first one
+    unreadable: int = 0  # files of a folder that are no pictures
+    last_frame: float | None = None  # monotonic seconds: when the newest good frame's packet arrived
+    codec: str = ""  # h264, hevc, mjpeg ..
+    decoder: str = ""  # FFmpeg's name of the decoder in use
+    width: int = 0  # pixels of the newest frame
+    height: int = 0
+    key_interval: float | None = None  # seconds between key frames, over the last GOPs
+    key_frames_only: bool = False  # only due key frames are decoded: they are enough for fps
+    time_source: TimeSource | None = None
+    decoder_error: str = ""  # the newest one's words
+
+
+class Tally:
+    """The counters of one source, written by its reader alone.
+
+    Each field is one Python object, replaced in one step, so a snapshot from another thread is never torn; two fields
+    may be one frame apart, which no reader of health can see.
+    """
+
+    def __init__(self) -> None:
+        self.packets = self.decoded = self.decoder_errors = self.corrupt = self.overloads = 0
+        self.sessions = self.unreadable = 0
+        self.last_frame: float | None = None
+        self.codec = self.decoder = self.decoder_error = ""
+        self.width = self.height = 0
+        self.key_interval: float | None = None
+        self.key_frames_only = False
+        self.time_source: TimeSource | None = None
+        self._situation: tuple[State, str | None, str] = ("connecting", None, "")
+
+    def connecting(self) -> None:
+        """A session is being opened; the reason of the failure before stays until frames come."""
+        self._situation = ("connecting", *self._situation[1:])
+
+    def running(self) -> None:
+        """A good frame came out."""
+        if self._situation[0] != "running":
+            self._situation = ("running", None, "")
+
+    def waiting(self, error: SourceError, next_try_s: float) -> None:
+        """A session failed; the next one is tried in `next_try_s` seconds, sooner if the server comes back."""
+        self._situation = ("waiting", error.reason, f"{error.what}; next try in {next_try_s:.0f} s")
+
+    def ended(self) -> None:
+        """Nothing more will come: stopped, or the end of a file."""
+        self._situation = ("ended", None, "")
+
+    @property
+    def is_running(self) -> bool:
+        """True since the newest session's first good frame."""
+        return self._situation[0] == "running"
+
+    def snapshot(self) -> SourceStatus:
+        """The counters as they stand."""
+        state, reason, sentence = self._situation
+        return SourceStatus(
+            state=state,
+            reason=reason,
+            sentence=sentence,
+            packets=self.packets,
+            decoded=self.decoded,
+            decoder_errors=self.decoder_errors,
+            corrupt=self.corrupt,
+            overloads=self.overloads,
+            reconnects=max(self.sessions - 1, 0),
+            unreadable=self.unreadable,
+            last_frame=self.last_frame,
+            codec=self.codec,
+            decoder=self.decoder,
+            width=self.width,
+            height=self.height,
+            key_interval=self.key_interval,
+            key_frames_only=self.key_frames_only,
+            time_source=self.time_source,
+            decoder_error=self.decoder_error,
+        )
