@@ -43,7 +43,7 @@ class Surroundings:
     send: Callable[[Message], None]
     note_seq: Callable[[str, int, int], None]
     load_bundle: Callable[[Camera], UsableBundle]
-    delivery: Callable[[], Finding | None]
+    delivery: Callable[[str], Finding | None]  # why messages do not arrive, given what became of the newest one
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ class CameraRunner:
             state=self.state(),
             source=Finding(source.reason, source.sentence) if source.reason else None,
             bundle=self._failed or self._refused,
-            delivery=self._around.delivery() if window.published or not steps else None,
+            delivery=self._around.delivery(self.counters.last_outcome),
             frame_age=None if source.last_frame is None else now - source.last_frame,
             stall_timeout=self.camera.stall_timeout,
             window=window,

@@ -125,7 +125,7 @@ class Cameras:
         """Any thread: what became of a camera's messages."""
         runner = self._runners.get(name)
         if runner is not None:
-            runner.counters.outcomes[outcome] += number
+            runner.counters.outcome(outcome, number)
 
     def _add(self, camera: Camera) -> CameraRunner:
         kept = self._owner.detect.get(camera.name)

@@ -93,6 +93,7 @@ class CameraCounters:
         self.totals: Counter[str] = Counter(dict.fromkeys((*FUNNEL, "inferred", "tracked", "published"), 0))
         self.outcomes: Counter[str] = Counter({"acknowledged": 0, "refused": 0})
         self.errors: Counter[str] = Counter()
+        self.last_outcome = ""  # of the newest message that the broker answered for
 
     def inferred(self, counts: Counts, latency: Steps) -> None:
         """One frame went the whole way."""
@@ -117,9 +118,10 @@ class CameraCounters:
         self._bucket().errors += 1
         self.errors[kind] += 1
 
-    def outcome(self, kind: str) -> None:
-        """What became of a message: acknowledged, refused, dropped .."""
-        self.outcomes[kind] += 1
+    def outcome(self, kind: str, number: int) -> None:
+        """What became of messages: acknowledged, refused, dropped .."""
+        self.outcomes[kind] += number
+        self.last_outcome = kind
 
     def window(self) -> Window:
         """The last `WINDOW_S` seconds."""

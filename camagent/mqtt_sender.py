@@ -27,6 +27,7 @@ WINDOW = 20
 AT_ONCE_S = 1.0  # so soon after its last byte a hang-up is blamed on a message; longer where answers take long
 AT_ONCE_MOST_S = 10.0
 CALL_AGAIN_S = 1.0
+DENIED_S = 60.0  # a topic whose refusal ends the connection is not tried again for so long
 MUTE_S = 600.0  # a topic on which the broker hangs up is left alone for so long
 FORGET_LIMIT_S = 3600.0
 LOG_AGAIN_S = 60.0
@@ -70,9 +71,7 @@ def packet_size(message: Message | OpenMessage, version: Version, qos: int) -> i
 class Sender:
     """Owns the window, the suspicion and the counters of what is sent."""
 
-    def __init__(
-        self, outbox: Outbox, online: Message, clock: Clock, on_outcome: OutcomeCallback, patience: Patience
-    ) -> None:
+    def __init__(self, outbox: Outbox, online: Message, clock: Clock, on_outcome: OutcomeCallback, patience: Patience) -> None:
         self.retained = Retained(online)
         self.live = Live()
         self.counts: Counter[str] = Counter()  # refused, too_large, set_aside, live_dropped, subscriptions_refused
@@ -96,6 +95,8 @@ class Sender:
         self._slowest_s = 0.0  # answer on it
         self._answered: Message | None = None  # the last retained state for which the broker has answered
         self._farewell: Message | None = None
+        self._refusal: tuple[str, float] | None = None  # the newest answer, where it was one: topic, monotonic seconds
+        self._denied: dict[str, float] = {}  # topic -> monotonic seconds until which it rests
         self._subscriptions: dict[int, Sequence[str]] = {}
 
     # -- other threads ------------------------------------------------------------------------------------------------
@@ -156,6 +157,11 @@ class Sender:
                 if not self._by_mid and self._suspects.any:
                     self._suspects.forget("lane")  # the outbox has dropped them
                 break
+            if self._denied.get(candidate.message.topic, 0.0) > now:
+                self._reject(
+                    candidate, "refused", ACL_DENIED, f"refused by the broker, which then hung up; again in {DENIED_S:.0f} s"
+                )
+                continue
             if self._is_too_large(link, candidate):
                 self._reject(candidate, "too_large", PACKET_TOO_BIG, f"the broker takes {self._limit(link)} bytes at most")
                 continue
@@ -190,9 +196,7 @@ class Sender:
         entry = self._outbox.take() if window_open else None
         return None if entry is None else self._candidate(link, ("lane", entry.key), entry.message, entry)
 
-    def _candidate(
-        self, link: Link, token: Token, message: Message | OpenMessage, entry: Entry | None = None
-    ) -> _Candidate:
+    def _candidate(self, link: Link, token: Token, message: Message | OpenMessage, entry: Entry | None = None) -> _Candidate:
         return _Candidate(token[0], message, entry, Sent(token, packet_size(message, link.version, self._qos(message))))
 
     def _qos(self, message: Message | OpenMessage) -> int:
@@ -239,7 +243,9 @@ class Sender:
         due = set(self._by_mid.values())
         for earlier in [number for number in self._flights if number < index and number not in due]:
             self._suspects.passed(self._flights.pop(earlier).candidate.sent)  # QoS 0: what came later has passed
+        self._refusal = None
         if code >= FAILURE:
+            self._refusal = (candidate.message.topic, self._clock.monotonic())
             self._reject(candidate, "refused", ACL_DENIED, text)
         elif candidate.entry is not None:
             self._outbox.settle(candidate.entry.key, "acknowledged")
@@ -257,7 +263,7 @@ class Sender:
 
     def ended(self, end: End) -> None:
         """The connection is over: what was unanswered goes out again, but for a message that the broker hangs up on."""
-        if end.by_broker:
+        if end.by_broker and not self._refusal_ended_it():
             blamed = self._blamed()
             flights = [flight.candidate.sent for flight in self._flights.values()]
             if self._suspects.hung_up(flights, None if blamed is None else blamed.sent) and blamed is not None:
@@ -270,6 +276,18 @@ class Sender:
         self._subscriptions.clear()
         self._held = self._solo = None
         self._proven, self._slowest_s = False, 0.0
+
+    def _refusal_ended_it(self) -> bool:
+        """Mosquitto up to 2.0.11 hangs up after every refusal on MQTT 5 (tried): the topic rests, the others go on."""
+        if self._refusal is None:
+            return False
+        topic, at = self._refusal
+        now = self._clock.monotonic()
+        self._refusal = None
+        if now - at > AT_ONCE_S:
+            return False
+        self._denied = {known: until for known, until in self._denied.items() if until > now} | {topic: now + DENIED_S}
+        return True
 
     def _blamed(self) -> _Candidate | None:
         """The message that was sent alone, over a connection that worked, just before the broker hung up."""

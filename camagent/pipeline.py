@@ -43,6 +43,7 @@ TICK_S = 0.5
 HEALTH_S = 10.0
 DRAIN_S = 3.0
 BACKENDS = ("onnx",)
+_NOT_DELIVERED = ("refused", "too_large", "set_aside")
 
 
 class Agent:
@@ -203,8 +204,10 @@ class Agent:
             device=agent.device or vitals.device(),
         )  # fmt: skip
 
-    def _delivery(self) -> Finding | None:
+    def _delivery(self, last_outcome: str) -> Finding | None:
         state = self.mqtt.snapshot()
+        if last_outcome in _NOT_DELIVERED and state.rejection is not None:
+            return Finding(state.rejection.code, f"{state.rejection.topic}: {state.rejection.detail}")
         return None if state.code is None else Finding(state.code, state.detail or state.state)
 
     def _client(self) -> MqttClient:

@@ -240,6 +240,11 @@ def _plain(stem: str) -> str:
     return "".join(char if char.isascii() and (char.isalnum() or char in "-_") else "_" for char in stem)[:60] or "picture"
 
 
+def _sizes(made: Manifest) -> str:
+    count = len(made.files)
+    return f"{sum(made.files.values()):,} bytes in {count} file{'s' * (count != 1)}"
+
+
 def _report(made: Manifest, requests: list[GoldenRequest], answers: list[Answer], output: Path, as_json: bool) -> int:
     findings = []
     for request, said in zip(requests, answers, strict=True):
@@ -255,7 +260,7 @@ def _report(made: Manifest, requests: list[GoldenRequest], answers: list[Answer]
             json.dumps({"file": str(output), "name": made.name, "version": made.version, "agreed": agreed, "golden": findings})
         )
         return 0 if agreed else 1
-    click.echo(f"wrote {output}: {made.name} {made.version}, {sum(made.files.values()):,} bytes in {len(made.files)} files")
+    click.echo(f"wrote {output}: {made.name} {made.version}, {_sizes(made)}")
     for finding, said in zip(findings, answers, strict=True):
         seen = ", ".join(f"{count} {label}" for label, count in said.counts.items()) or "nothing"
         click.echo(f"  golden {printable(finding['image'])}: sees {seen}")

@@ -58,6 +58,8 @@ def command(
             _one_input(source, config, steps, author, folder, limit, as_json=as_json)
     finally:
         steps.close()
+    if folder and not as_json:
+        click.echo(f"drawn in {folder}/")
 
 
 def _one_input(
@@ -90,8 +92,6 @@ def _one_input(
             raise InputError(
                 f"{printable(shown)} has no frames", evidence={"input": shown}, fix="give a picture, video, folder or RTSP URL"
             )
-    if folder and not as_json:
-        click.echo(f"drawn in {folder}/")
 
 
 def _named(source: str, config: Config, limit: int | None) -> Iterator[tuple[str, Frame]]:

@@ -118,6 +118,8 @@ def _words(body: Mapping[str, Any]) -> str:
         case "camagent.camera-health/1":
             why = f": {printable(body['reason'])}: {printable(body['detail'])}" if body.get("reason") else ""
             return f"{printable(body['state'])}, {body['fps']:.1f} fps{why}"
+        case "camagent.detect/1":
+            return f"detection {printable(body['state'])}, by {printable(body['by'])}"
         case "camagent.health/1":
             return (
                 f"camagent {printable(body['version'])}, up {body['uptime']:.0f} s, {body['outbox']['messages']} messages open"
