@@ -3,7 +3,7 @@
     source -> slot -> steps (preprocess, backend, head, filters) -> messages -> outbox -> MQTT
     `-- reader --'   `---------------- worker ----------------'             `-- network --'
 
-Threads: per camera one reader and one worker (camera.py), one network thread (mqtt.py), and the caller of `Agent.run`, which
+Threads: per camera one reader and one worker (camera.py), one network thread (mqtt/), and the caller of `Agent.run`, which
 supervises. Everything else is a value that travels, or a pure function.
 """
 

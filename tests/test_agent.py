@@ -299,7 +299,7 @@ def test_start_up_troubles_are_sentences(tmp_path: Path, bundle: Path) -> None:
     refused(run(camera("http//x", bundle, fps=-1)), 2, "fps")
     busy = Agent(tmp_path, 1, camera(shared(CLIP), bundle))
     with busy:
-        wait_for(lambda: (tmp_path / "state" / "state.json").exists())
+        wait_for((tmp_path / "state" / "state.json").exists)
         wait_for(lambda: "Connection refused" in busy.log.read_text(), what="an unreachable broker is told in the log")
         refused(camagent("run", "-c", str(busy.path)), 1, "another agent owns", f"pid {busy.pid}")
 

@@ -33,7 +33,7 @@ ALLOWED_BETWEEN_STAGES = {
 PIPELINE_USERS = {"cli", "web", "control", "selftest", "pipeline"}
 ONLY_IN = {
     "av": {"camagent/sources", "camagent/preprocess.py", "camagent/sinks.py"},
-    "paho": {"camagent/mqtt"},
+    "paho": {"camagent/mqtt/"},
     "onnxruntime": {"camagent/backends/onnx.py"},
     "rknnlite": {"camagent/backends/rknn.py"},
 }
@@ -61,9 +61,8 @@ def relative(path: Path) -> str:
 
 
 def group(name: str) -> str:
-    """camagent.outbox_lane.X -> outbox; camagent.heads.nms -> heads: a stage's parts belong to it."""
-    part = name.split(".")[1] if "." in name else ""
-    return next((stage for stage in sorted(STAGES) if part.startswith(f"{stage}_")), part)
+    """camagent.heads.nms -> heads."""
+    return name.split(".")[1] if "." in name else ""
 
 
 def edges() -> set[tuple[str, str, str]]:

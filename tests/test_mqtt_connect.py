@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.sending import AVAILABLE, COMMAND, Sending, sending, seqs
 from camagent.messages import Message
 from tests.support.broker import Authority, Broker, Subscriber, free_port, password_file, running, subscribed, wait_for
 from tests.support.fake_broker import Connection, connack, faking
-from tests.support.mqtt_bench import AVAILABLE, COMMAND, Sending, sending, seqs
 from tests.support.proxy import Proxy
 from tests.support.ws_gateway import websocket_gateway
 
@@ -203,6 +203,7 @@ def test_on_3_1_1_a_retained_command_comes_and_is_counted(tmp_path: Path) -> Non
 
 def test_a_command_that_raises_does_not_end_the_network_thread(tmp_path: Path) -> None:
     with running(tmp_path) as broker, sending(tmp_path, broker.port) as agent, subscribed(broker.port, "nothing") as other:
+
         def fail(_topic: str, _payload: bytes) -> None:
             raise RuntimeError("a bug")
 

@@ -9,12 +9,12 @@ import pytest
 from camagent.config import Mqtt
 from camagent.errors import BrokerError
 from camagent.messages import Message
-from camagent.mqtt_outgoing import LIVE_DEPTH, Live, Retained
-from camagent.mqtt_sender import packet_size
-from camagent.mqtt_session import Versions
-from camagent.mqtt_suspects import Patience, Sent, Suspects, Token
-from camagent.mqtt_wake import Wake
-from camagent.mqtt_wire import Endpoint, LinkError, password
+from camagent.mqtt.outgoing import LIVE_DEPTH, Live, Retained
+from camagent.mqtt.sender import packet_size
+from camagent.mqtt.session import Versions
+from camagent.mqtt.suspects import Patience, Sent, Suspects, Token
+from camagent.mqtt.wake import Wake
+from camagent.mqtt.wire import Endpoint, LinkError, password
 
 
 def lane(key: int, size: int = 100) -> Sent:

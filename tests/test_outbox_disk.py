@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.outboxes import Bench
 from camagent.outbox import Outbox
-from tests.support.outbox_bench import Bench
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def test_a_run_folder_that_takes_nothing_is_told_and_delivery_goes_on(tmp_path: 
 CHILD = """
 import resource, signal, sys
 from pathlib import Path
-from tests.support.outbox_bench import Bench
+from tests.support.outboxes import Bench
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 bench = Bench(Path(sys.argv[1]))
 box = bench.open()

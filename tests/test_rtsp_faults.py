@@ -38,7 +38,7 @@ def test_a_stall_is_noticed_and_left_behind(clips: Clips) -> None:
         frozen = time.monotonic()
         for viewer in (tcp, udp):
             viewer.wait(lambda status: status.reason == "stream-stalled", 5)
-            assert 0.7 < time.monotonic() - frozen < 2.0
+            assert 0.7 < time.monotonic() - frozen < 3.0
         camera.command("resume")
         for viewer in (tcp, udp):
             viewer.wait_frames(3, 12)
@@ -51,7 +51,7 @@ def test_a_hanging_camera_does_not_hang_the_stop(clips: Clips) -> None:
         viewer.wait_frames(1)
         camera.command("freeze")
         time.sleep(0.3)
-        assert viewer.stopped_in() < 1.0
+        assert viewer.stopped_in() < 2.0
 
 
 def test_two_cameras_on_one_server_have_a_guard_each(clips: Clips) -> None:
@@ -59,7 +59,7 @@ def test_two_cameras_on_one_server_have_a_guard_each(clips: Clips) -> None:
         one.wait_frames(2)
         other.wait_frames(2)
         assert sum(thread.name == "view-guard" for thread in threading.enumerate()) == 2
-        assert one.stopped_in() < 1.0
+        assert one.stopped_in() < 2.0
         other.wait_frames(3)  # the right connection was cut
 
 
@@ -81,10 +81,9 @@ def test_lost_packets_are_survived_and_counted(clips: Clips) -> None:
             viewers[codec] = stack.enter_context(Viewer(camera.url, transport="udp", stall_timeout=5.0))
         for codec, viewer in viewers.items():
             # a JPEG with a hole is dropped before the decoder sees it; the others come out damaged, or not at all
-            hurt = codec == "mjpeg"
-            viewer.wait(
-                lambda s, hurt=hurt: s.packets > 40 and (hurt or s.decoder_errors + s.corrupt > 0), 30, f"damage in {codec}"
-            )  # type: ignore[misc]
+            viewer.wait(lambda status: status.packets > 40, 30, f"40 packets of {codec}")
+            if codec != "mjpeg":
+                viewer.wait(lambda status: status.decoder_errors + status.corrupt > 0, 30, f"damage in {codec}")
             assert viewer.status.state == "running"
             assert viewer.count > 3
         assert all(viewer.status.reconnects == 0 for viewer in viewers.values())

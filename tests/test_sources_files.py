@@ -105,7 +105,7 @@ def test_as_a_camera_a_video_plays_at_its_own_pace_and_loops_on_one_line(clips: 
 
 def test_fps_thins_a_video_out(clips: Clips) -> None:
     frames, _ = play(open_source(camera(clips.make(fps=25, gop=100), fps=4.0)), 2.1)
-    assert len(frames) in (8, 9, 10)
+    assert 7 <= len(frames) <= 10
 
 
 def test_only_due_pictures_of_an_all_intra_stream_are_decoded(clips: Clips) -> None:
@@ -113,7 +113,7 @@ def test_only_due_pictures_of_an_all_intra_stream_are_decoded(clips: Clips) -> N
         frames, status = play(open_source(camera(clip, fps=5.0)), 1.6)
         assert status.key_frames_only
         assert status.packets >= 35
-        assert len(frames) in (7, 8, 9)
+        assert 6 <= len(frames) <= 10
         assert status.decoded <= len(frames) + 6  # the first ones, before the rate was known
         assert status.decoder_errors == 0
 
@@ -122,7 +122,7 @@ def test_a_long_gop_is_decoded_whole(clips: Clips) -> None:
     frames, status = play(open_source(camera(clips.make(fps=25, gop=100), fps=5.0)), 1.5)
     assert not status.key_frames_only
     assert status.decoded >= status.packets - 2
-    assert len(frames) in (7, 8, 9)
+    assert 6 <= len(frames) <= 10
 
 
 def test_the_decoder_goes_back_to_every_frame_as_soon_as_a_key_frame_is_overdue(clips: Clips, tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_as_a_camera_a_folder_shows_one_picture_per_interval(tmp_path: Path) -> 
     picture(tmp_path / "b.jpg")
     frames, _ = play(open_source(camera(tmp_path, fps=10.0)), 1.0)
     assert [frame.pts for frame in frames] == pytest.approx([n * 0.1 for n in range(len(frames))])
-    assert len(frames) in (9, 10, 11)
+    assert 8 <= len(frames) <= 11
 
 
 WAVE = b"RIFF\x24\0\0\0WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 1, 8000, 8000, 1, 8) + b"data\0\0\0\0"

@@ -28,10 +28,14 @@ gi.require_version("GstRtspServer", "1.0")
 from gi.repository import GLib, Gst, GstApp, GstRtsp, GstRtspServer  # noqa: E402
 
 CODECS = {
-    "h264": ("h264parse ! video/x-h264,stream-format=byte-stream,alignment=au",
-             "h264parse config-interval=-1 ! rtph264pay name=pay0 pt=96 config-interval=-1"),
-    "h265": ("h265parse ! video/x-h265,stream-format=byte-stream,alignment=au",
-             "h265parse config-interval=-1 ! rtph265pay name=pay0 pt=96 config-interval=-1"),
+    "h264": (
+        "h264parse ! video/x-h264,stream-format=byte-stream,alignment=au",
+        "h264parse config-interval=-1 ! rtph264pay name=pay0 pt=96 config-interval=-1",
+    ),
+    "h265": (
+        "h265parse ! video/x-h265,stream-format=byte-stream,alignment=au",
+        "h265parse config-interval=-1 ! rtph265pay name=pay0 pt=96 config-interval=-1",
+    ),
     "mjpeg": ("jpegparse ! image/jpeg", "jpegparse ! rtpjpegpay name=pay0 pt=26"),
 }
 
@@ -175,7 +179,8 @@ def main() -> None:
         auth.add_basic(GstRtspServer.RTSPAuth.make_basic(name, password), token)
         server.set_auth(auth)
         camera.add_role_from_structure(
-            Gst.Structure.from_string("viewer,media.factory.access=true,media.factory.construct=true")[0])
+            Gst.Structure.from_string("viewer,media.factory.access=true,media.factory.construct=true")[0]
+        )
     server.get_mount_points().add_factory("/cam", camera)
     if server.attach(None) == 0:
         sys.exit(f"port {args.port} is taken")

@@ -17,10 +17,7 @@ KR_KB = {"601": (0.299, 0.114), "709": (0.2126, 0.0722)}
 
 def planes(frame: av.VideoFrame) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Y, U, V of a yuv420p / yuvj420p / nv12 frame, chroma repeated to luma's size."""
-    rows = [
-        np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
-        for plane in frame.planes
-    ]
+    rows = [np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size) for plane in frame.planes]
     width, height = frame.width, frame.height
     luma = rows[0][:height, :width]
     if frame.format.name == "nv12":

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from camagent.errors import printable
-from camagent.outbox_records import Reading, Record
+from camagent.outbox.records import Reading, Record
 
 COMPACT_AT = 256 << 10  # bytes of records that mean nothing any more before the file is written anew
 

@@ -1,7 +1,7 @@
 """What goes out next, how much at once, and what the broker's answers mean for it. Network thread, except where it says other.
 
 Retained state first, then live messages, then the outbox. At most min(20, Receive Maximum) unanswered; the next packet is
-handed over only when the one before has left for the kernel. A message under suspicion goes alone (`mqtt_suspects`).
+handed over only when the one before has left for the kernel. A message under suspicion goes alone (`mqtt.suspects`).
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from threading import Lock
 from camagent.clock import Clock
 from camagent.errors import printable
 from camagent.messages import Message
-from camagent.mqtt_answers import FAILURE, End, Version
-from camagent.mqtt_link import Link
-from camagent.mqtt_outgoing import Live, Retained
-from camagent.mqtt_suspects import Kind, Patience, Sent, Suspects, Token
+from camagent.mqtt.answers import FAILURE, End, Version
+from camagent.mqtt.link import Link
+from camagent.mqtt.outgoing import Live, Retained
+from camagent.mqtt.suspects import Kind, Patience, Sent, Suspects, Token
 from camagent.outbox import Entry, OpenMessage, Outbox, Outcome, OutcomeCallback
 
 log = logging.getLogger("camagent.mqtt")

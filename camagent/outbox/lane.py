@@ -10,8 +10,8 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from camagent.outbox_records import Lane, Low, OpenMessage, Stored, pack_low, pack_message, pack_settled
-from camagent.outbox_segments import Segment, SegmentStore
+from camagent.outbox.records import Lane, Low, OpenMessage, Stored, pack_low, pack_message, pack_settled
+from camagent.outbox.segments import Segment, SegmentStore
 
 
 @dataclass(slots=True, eq=False)

@@ -121,7 +121,7 @@ class Child:
     def __init__(self, folder: Path, port: int, run: int, *, count: int, rate: float, run_dir: Path) -> None:
         arguments = [str(folder), str(port), str(run), str(count), str(rate), str(run_dir)]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.mqtt_bench", *arguments],
+            [sys.executable, "-m", "tests.support.sending", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

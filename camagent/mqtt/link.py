@@ -23,9 +23,9 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from camagent.clock import Clock
 from camagent.config import Mqtt
 from camagent.errors import printable
-from camagent.mqtt_answers import End, Terms, Version, end_by_packet, end_of_wire, silent, terms, unanswered, words
-from camagent.mqtt_wake import Wake
-from camagent.mqtt_wire import MQTT_UNREACHABLE, Endpoint, LinkError, Wire, explain, open_wire, password
+from camagent.mqtt.answers import End, Terms, Version, end_by_packet, end_of_wire, silent, terms, unanswered, words
+from camagent.mqtt.wake import Wake
+from camagent.mqtt.wire import MQTT_UNREACHABLE, Endpoint, LinkError, Wire, explain, open_wire, password
 
 if TYPE_CHECKING:
     from paho.mqtt.client import SocketLike

@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from camagent.clock import Clock
 from camagent.config import Mqtt
 from camagent.errors import printable
-from camagent.mqtt_answers import FAILURE, End
-from camagent.mqtt_link import Account, Link, random_id
-from camagent.mqtt_session import Session, Status
-from camagent.mqtt_suspects import Patience
-from camagent.mqtt_wire import Endpoint, LinkError
+from camagent.mqtt.answers import FAILURE, End
+from camagent.mqtt.link import Account, Link, random_id
+from camagent.mqtt.session import Session, Status
+from camagent.mqtt.suspects import Patience
+from camagent.mqtt.wire import Endpoint, LinkError
 
 log = logging.getLogger("camagent.mqtt")
 

@@ -20,12 +20,12 @@ from threading import Lock
 
 from camagent.clock import Clock
 from camagent.config import Mqtt
-from camagent.outbox_journal import Journal, LastSeq
-from camagent.outbox_lane import Dropped, Entry, LaneQueue
-from camagent.outbox_records import LANES, Lane, OpenMessage, Stored, pack_message, pack_settled
-from camagent.outbox_recovery import Cursor, recover
-from camagent.outbox_segments import SegmentStore
-from camagent.outbox_state import OUTCOMES, LaneState, OutboxState, Outcome, OutcomeCallback, Problem
+from camagent.outbox.journal import Journal, LastSeq
+from camagent.outbox.lane import Dropped, Entry, LaneQueue
+from camagent.outbox.records import LANES, Lane, OpenMessage, Stored, pack_message, pack_settled
+from camagent.outbox.recovery import Cursor, recover
+from camagent.outbox.segments import SegmentStore
+from camagent.outbox.state import OUTCOMES, LaneState, OutboxState, Outcome, OutcomeCallback, Problem
 
 SPILL_AFTER_S = 2.0
 RETRY_FLASH_S = 5.0
@@ -332,18 +332,3 @@ class Outbox:
             told, self._tell = self._tell, Counter()
         for (camera, outcome), number in told.items():
             self._on_outcome(camera, outcome, number)
-
-
-__all__ = [
-    "LANES",
-    "OUTCOMES",
-    "Entry",
-    "Lane",
-    "LaneState",
-    "OpenMessage",
-    "Outbox",
-    "OutboxState",
-    "Outcome",
-    "OutcomeCallback",
-    "Problem",
-]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 from camagent.errors import printable
-from camagent.outbox_records import Lane
+from camagent.outbox.records import Lane
 
 Outcome: TypeAlias = Literal["acknowledged", "refused", "too_large", "set_aside", "dropped"]
 OutcomeCallback: TypeAlias = Callable[[str, Outcome, int], None]  # camera, what became of it, how many messages

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from camagent.errors import printable
-from camagent.outbox_lane import Entry, LaneQueue
-from camagent.outbox_records import LANES, Lane, Low, Record, Settled, Stored, pack_message
+from camagent.outbox.lane import Entry, LaneQueue
+from camagent.outbox.records import LANES, Lane, Low, Record, Settled, Stored, pack_message
 
 _SLOT = struct.Struct("<IQQQ")  # checksum, generation, the low key of each lane
 _SLOT_AT = (0, 512)  # two slots in one page, written in turn: a torn one leaves the other

@@ -10,7 +10,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from camagent.errors import printable
-from camagent.mqtt_wire import AUTH_REFUSED, MQTT_UNREACHABLE, Endpoint, LinkError, Wire, explain
+from camagent.mqtt.wire import AUTH_REFUSED, MQTT_UNREACHABLE, Endpoint, LinkError, Wire, explain
 
 Version: TypeAlias = Literal["5", "3.1.1"]
 FAILURE = 0x80  # every reason code from here on says no

@@ -23,13 +23,12 @@ from camagent.clock import Clock
 from camagent.config import Mqtt
 from camagent.errors import printable
 from camagent.messages import Message, Topics
-from camagent.mqtt_answers import End, Version
-from camagent.mqtt_link import Account, Link, Will
-from camagent.mqtt_observer import Observer
-from camagent.mqtt_sender import Rejection, Sender
-from camagent.mqtt_session import Session
-from camagent.mqtt_suspects import Patience
-from camagent.mqtt_wire import Endpoint, LinkError, State
+from camagent.mqtt.answers import End, Version
+from camagent.mqtt.link import Account, Link, Will
+from camagent.mqtt.sender import Rejection, Sender
+from camagent.mqtt.session import Session
+from camagent.mqtt.suspects import Patience
+from camagent.mqtt.wire import Endpoint, State
 from camagent.outbox import OpenMessage, Outbox, OutcomeCallback
 
 log = logging.getLogger("camagent.mqtt")
@@ -223,6 +222,3 @@ class MqttClient:
             except Exception:  # a command must not end the network thread
                 self._incoming["failed"] += 1
                 log.exception("the command on %s failed", printable(topic))
-
-
-__all__ = ["LinkError", "MqttClient", "MqttState", "Observer", "Patience", "Rejection"]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from camagent.errors import printable
-from camagent.outbox_records import (
+from camagent.outbox.records import (
     HEADER_BYTES,
     Lane,
     Reading,

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from camagent.clock import Clock
-from camagent.mqtt_answers import CLIENT_ID_CLASH, ClosedEarly, End, Version, VersionRefused
-from camagent.mqtt_link import Account, Link, Listener
-from camagent.mqtt_suspects import Patience
-from camagent.mqtt_wake import Wake
-from camagent.mqtt_wire import LinkError, State
+from camagent.mqtt.answers import CLIENT_ID_CLASH, ClosedEarly, End, Version, VersionRefused
+from camagent.mqtt.link import Account, Link, Listener
+from camagent.mqtt.suspects import Patience
+from camagent.mqtt.wake import Wake
+from camagent.mqtt.wire import LinkError, State
 from camagent.stage import Stage
 
 log = logging.getLogger("camagent.mqtt")
