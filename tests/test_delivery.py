@@ -101,13 +101,16 @@ def test_a_denied_topic_is_counted_and_named(tmp_path: Path, bundle: Path) -> No
     acl.chmod(0o600)
     lines = ("allow_anonymous true", f"acl_file {acl}")
     section = camera(shared(CLIP), bundle, publish="every-frame")
-    with running(tmp_path, lines) as broker, Listener(broker.port) as listener:
-        with Agent(tmp_path, broker.port, section):  # noqa: SIM117  the port is known only now
-            health = listener.wait("front/health", lambda body: body["counters"]["refused"] > 0, 30)
-            assert health["counters"]["acknowledged"] == 0
-            assert health["reason"] == "mqtt-acl-denied"
-            agent = listener.wait("cam-01/health", lambda body: body["mqtt"]["refused"] > 0, 30)
-            assert "Not authorized" in json.dumps(agent["mqtt"]["rejection"])
+    with (
+        running(tmp_path, lines) as broker,
+        Listener(broker.port) as listener,
+        Agent(tmp_path, broker.port, section),
+    ):
+        health = listener.wait("front/health", lambda body: body["counters"]["refused"] > 0, 30)
+        assert health["counters"]["acknowledged"] == 0
+        assert health["reason"] == "mqtt-acl-denied"
+        agent = listener.wait("cam-01/health", lambda body: body["mqtt"]["refused"] > 0, 30)
+        assert "Not authorized" in json.dumps(agent["mqtt"]["rejection"])
 
 
 @pytest.mark.parametrize("right", [True, False])

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.sending import AVAILABLE, COMMAND, Sending, sending, seqs
 from camagent.messages import Message
 from tests.support.broker import Authority, Broker, Subscriber, free_port, password_file, running, subscribed, wait_for
 from tests.support.fake_broker import Connection, connack, faking
 from tests.support.proxy import Proxy
+from tests.support.sending import AVAILABLE, COMMAND, Sending, sending, seqs
 from tests.support.ws_gateway import websocket_gateway
 
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.sending import DETECTIONS, EVENTS, Child, Sending, first_occurrences, sending, seqs
 from camagent.messages import Message
 from camagent.mqtt import Patience
 from tests.support.broker import Broker, Subscriber, persistent, running, subscribed, wait_for
 from tests.support.fake_broker import Connection, connack, faking
 from tests.support.proxy import Proxy
+from tests.support.sending import DETECTIONS, EVENTS, Child, Sending, first_occurrences, sending, seqs
 
 
 @pytest.fixture

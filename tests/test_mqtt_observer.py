@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.sending import AVAILABLE, sending
 from camagent.clock import SystemClock
 from camagent.config import Mqtt
 from camagent.errors import ConfigError
 from camagent.mqtt import LinkError, Observer
 from tests.support.broker import free_port, running, wait_for
+from tests.support.sending import AVAILABLE, sending
 
 
 @pytest.mark.parametrize("url", ["http://x", "mqtt://", "x", "mqtt://u:p@host", "mqtt://host:99999", "mqtt://[::1"])

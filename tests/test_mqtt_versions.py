@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.sending import sending
 from tests.support.broker import wait_for
 from tests.support.fake_broker import Connection, accept, connack, faking
+from tests.support.sending import sending
 
 
 def test_a_refusal_of_mqtt_5_leads_to_3_1_1_at_once(tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.outboxes import Bench, FakeClock
 from camagent.config import Mqtt
 from camagent.outbox import Lane, OpenMessage, Outbox, Outcome
 from camagent.outbox.records import Stored, pack_message
+from tests.support.outboxes import Bench, FakeClock
 
 
 @pytest.fixture

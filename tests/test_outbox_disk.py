@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.outboxes import Bench
 from camagent.outbox import Outbox
+from tests.support.outboxes import Bench
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.support.outboxes import Bench
 from camagent.outbox import LANES, Entry
+from tests.support.outboxes import Bench
 
 LANE = st.sampled_from(LANES)
 
