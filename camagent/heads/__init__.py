@@ -10,6 +10,7 @@ from camagent.heads.base import Decoded, Head, HeadContext, HeadFactory, Semanti
 
 # name -> (module, factory, task)
 HEADS = MappingProxyType({
+    "classify": ("camagent.heads.classify", "Classify", "classify"),
     "fastestdet": ("camagent.heads.fastestdet", "FastestDet", "detect"),
     "semantic": ("camagent.heads.semantic", "Semantic", "segment"),
     "ultraface": ("camagent.heads.ultraface", "UltraFace", "detect"),
