@@ -262,9 +262,9 @@ def test_a_step_of_the_wall_clock_changes_nothing(tmp_path: Path, bundle: Path, 
             assert listener.payloads("cam-01/available") == [b"online"]
 
 
-@pytest.mark.full(seconds=150)
+@pytest.mark.full(seconds=640)
+@pytest.mark.timeout(800)
 def test_ten_good_minutes_do_not_touch_flash(tmp_path: Path, bundle: Path, broker: Broker) -> None:
-    """One good minute in which 600 frames are published; what is written is measured, so ten would write ten times nothing."""
     with Listener(broker.port) as listener:
         section = camera(shared(CLIP), bundle, publish="every-frame")
         run = Path("/dev/shm") / f"camagent-test-{tmp_path.name}"
@@ -272,8 +272,8 @@ def test_ten_good_minutes_do_not_touch_flash(tmp_path: Path, bundle: Path, broke
         with Agent(tmp_path, broker.port, section, RUNTIME_DIRECTORY=str(run)) as agent:
             listener.wait("front/detections", timeout_s=30)
             before = written(agent.pid)
-            time.sleep(60)
-            assert written(agent.pid) - before <= 0, "the log goes to a file of this test; nothing else may be written"
+            time.sleep(600)
+            assert written(agent.pid) - before == 0, "the log is a file, and in good times nothing is logged either"
             assert not list((agent.folder / "state" / "outbox").glob("**/*.seg"))
 
 

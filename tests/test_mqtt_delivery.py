@@ -106,7 +106,7 @@ def test_a_cut_with_a_kill_in_between_loses_nothing(tmp_path: Path, run_dir: Pat
     _link_cut(tmp_path, run_dir, cut_s=5 if broker_too else 8, count=600, broker_too=broker_too)
 
 
-@pytest.mark.full
+@pytest.mark.full(seconds=90)
 @pytest.mark.parametrize("broker_too", [False, True], ids=["link", "broker"])
 def test_a_cut_of_a_minute_with_a_kill_in_between_loses_nothing(tmp_path: Path, run_dir: Path, *, broker_too: bool) -> None:
     _link_cut(tmp_path, run_dir, cut_s=60, count=600, broker_too=broker_too)
@@ -133,7 +133,7 @@ def test_kill_with_twenty_open_and_a_healthy_broker(tmp_path: Path, run_dir: Pat
 
 @pytest.mark.parametrize(
     ("count", "rate"),
-    [(300, 100), pytest.param(6000, 10, marks=[pytest.mark.full, pytest.mark.timeout(700)])],
+    [(300, 100), pytest.param(6000, 10, marks=[pytest.mark.full(seconds=620), pytest.mark.timeout(700)])],
     ids=["3s", "10min"],
 )
 def test_in_good_times_not_a_byte_goes_to_flash(tmp_path: Path, run_dir: Path, count: int, rate: float) -> None:

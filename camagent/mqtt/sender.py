@@ -48,6 +48,15 @@ class Rejection:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Denied:
+    """A topic that the broker refused."""
+
+    topic: str
+    text: str
+    until: float  # monotonic seconds until which it rests
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Candidate:
     kind: Kind
@@ -95,8 +104,8 @@ class Sender:
         self._slowest_s = 0.0  # answer on it
         self._answered: Message | None = None  # the last retained state for which the broker has answered
         self._farewell: Message | None = None
-        self._refusal: tuple[str, float] | None = None  # the newest answer, where it was one: topic, monotonic seconds
-        self._denied: dict[str, float] = {}  # topic -> monotonic seconds until which it rests
+        self._refusal: _Denied | None = None  # the newest answer, where it was a refusal
+        self._denied: dict[str, _Denied] = {}  # by topic
         self._subscriptions: dict[int, Sequence[str]] = {}
 
     # -- other threads ------------------------------------------------------------------------------------------------
@@ -157,9 +166,10 @@ class Sender:
                 if not self._by_mid and self._suspects.any:
                     self._suspects.forget("lane")  # the outbox has dropped them
                 break
-            if self._denied.get(candidate.message.topic, 0.0) > now:
+            denied = self._denied.get(candidate.message.topic)
+            if denied is not None and denied.until > now:
                 self._reject(
-                    candidate, "refused", ACL_DENIED, f"refused by the broker, which then hung up; again in {DENIED_S:.0f} s"
+                    candidate, "refused", ACL_DENIED, f"{denied.text}, and the broker hung up; again in {DENIED_S:.0f} s"
                 )
                 continue
             if self._is_too_large(link, candidate):
@@ -245,7 +255,7 @@ class Sender:
             self._suspects.passed(self._flights.pop(earlier).candidate.sent)  # QoS 0: what came later has passed
         self._refusal = None
         if code >= FAILURE:
-            self._refusal = (candidate.message.topic, self._clock.monotonic())
+            self._refusal = _Denied(candidate.message.topic, text, self._clock.monotonic() + DENIED_S)
             self._reject(candidate, "refused", ACL_DENIED, text)
         elif candidate.entry is not None:
             self._outbox.settle(candidate.entry.key, "acknowledged")
@@ -279,14 +289,12 @@ class Sender:
 
     def _refusal_ended_it(self) -> bool:
         """Mosquitto up to 2.0.11 hangs up after every refusal on MQTT 5 (tried): the topic rests, the others go on."""
-        if self._refusal is None:
-            return False
-        topic, at = self._refusal
+        refusal, self._refusal = self._refusal, None
         now = self._clock.monotonic()
-        self._refusal = None
-        if now - at > AT_ONCE_S:
+        if refusal is None or refusal.until - DENIED_S < now - AT_ONCE_S:
             return False
-        self._denied = {known: until for known, until in self._denied.items() if until > now} | {topic: now + DENIED_S}
+        self._denied = {topic: denied for topic, denied in self._denied.items() if denied.until > now}
+        self._denied[refusal.topic] = refusal
         return True
 
     def _blamed(self) -> _Candidate | None:
