@@ -265,5 +265,6 @@ def _source_facts(source: SourceStatus) -> dict[str, Any]:
     return {
         "state": source.state, "codec": source.codec, "decoder": source.decoder, "width": source.width, "height": source.height,
         "key_interval": source.key_interval, "key_frames_only": source.key_frames_only, "time_source": source.time_source,
-        "decoder_errors": source.decoder_errors, "corrupt": source.corrupt, "unreadable": source.unreadable,
+        "decoder_errors": source.decoder_errors, "corrupt": source.corrupt, "overloads": source.overloads,
+        "unreadable": source.unreadable,
     }  # fmt: skip

@@ -12,22 +12,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import msgspec
 from msgspec import inspect
 
 from camagent.config import Agent, Config, problem
 from camagent.errors import ConfigError, printable
+from camagent.redact import without_credentials
 
 DEFAULT_PATH = Path("/etc/camagent/camagent.toml")
 OVERLAY_NAME = "overlay.toml"
 OVERLAY_KEYS = ("zone", "mask")  # of a camera; and of its filter:
 OVERLAY_FILTER_KEYS = ("labels", "min_score")
-REDACTED = "***"
 
 Origin: TypeAlias = Literal["file", "overlay", "default"]
-_SECRET_WORDS = ("pass", "pwd", "token", "secret", "key", "user", "auth")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,21 +83,6 @@ def origins(loaded: Loaded) -> Iterator[tuple[str, Any, Origin]]:
         written = _lookup(loaded.document, key)
         origin: Origin = "default" if written is None else "overlay" if key.startswith(overlay) and overlay else "file"
         yield key, _shown(key, value if written is None else written), origin
-
-
-def without_credentials(url: str) -> str:
-    """A URL as it may be logged: no user, no password, and no query value that looks like one."""
-    try:
-        parts = urlsplit(url)
-        query = [(k, REDACTED if _secret(k) else v) for k, v in parse_qsl(parts.query, keep_blank_values=True)]
-        host = parts.netloc.rpartition("@")[2]
-    except ValueError:
-        return REDACTED
-    return urlunsplit((parts.scheme, host, parts.path, urlencode(query, safe="*", quote_via=quote), parts.fragment))
-
-
-def _secret(name: str) -> bool:
-    return any(word in name.lower() for word in _SECRET_WORDS)
 
 
 def schema() -> dict[str, Any]:

@@ -31,10 +31,11 @@ from camagent.inputs import named_frames, one_picture, passed_over
 from camagent.messages import Message, Topics
 from camagent.models import UsableBundle, usable
 from camagent.models import load as load_model
-from camagent.mqtt import MqttClient, Observer
+from camagent.mqtt import Endpoint, MqttClient, Observer
 from camagent.notify import notify
 from camagent.outbox import Outbox
 from camagent.owner import Owner, acquire
+from camagent.sources import open_source
 from camagent.steps import Steps, encode_rle
 
 log = logging.getLogger("camagent")
@@ -247,6 +248,13 @@ class Agent:
         self.outbox.close()
         self.owner.release()
         log.info("stopped")
+
+
+def check(config: Config) -> None:
+    """What `run` would refuse before it starts, without starting anything. Raises ConfigError or InputError."""
+    Endpoint.parse(config.mqtt.url)
+    for camera in config.camera:
+        open_source(camera)
 
 
 def _require_same_owner(old: Config, new: Config) -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tomllib
@@ -11,8 +10,9 @@ import jsonschema
 import pytest
 
 from camagent import config_file
-from camagent.config_file import load, origins, without_credentials
+from camagent.config_file import load, origins
 from camagent.errors import ConfigError
+from camagent.redact import without_credentials
 
 FULL = """
 [agent]
@@ -137,7 +137,8 @@ def test_the_overlay_lies_over_the_file_and_nothing_else_may_stand_in_it(tmp_pat
         ("rtsp://h/x?user=me&pwd=you&channel=2", "rtsp://h/x?user=***&pwd=***&channel=2"),
         ("/files/clip.mp4", "/files/clip.mp4"),
         ("rtsp://a:p@ss@h/x", "rtsp://h/x"),
-        ("rtsp://[bad", "***"),
+        ("rtsp://a:b@[bad", "rtsp://[bad"),
+        ("rtsp://h/user=admin_password=geheim", "rtsp://h/user=***"),
     ],
 )
 def test_urls_lose_their_credentials(url: str, shown: str) -> None:
@@ -153,11 +154,12 @@ def test_the_schema_accepts_what_the_agent_accepts(tmp_path: Path) -> None:
 
 
 def test_the_commands(tmp_path: Path) -> None:
-    path = write(tmp_path, FULL)
+    path = write(tmp_path, FULL.replace("user:geheim@broker", "broker"))
+    (tmp_path / "file.mp4").touch()
 
     def call(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "camagent", "config", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, "COLUMNS": "100"})
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path)
 
     good = call("check", "-c", str(path), "--json")
     assert good.returncode == 0
@@ -171,3 +173,21 @@ def test_the_commands(tmp_path: Path) -> None:
     assert bad.returncode == 2
     assert bad.stderr.startswith("error[CONFIG_INVALID]:")
     assert "Traceback" not in bad.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ('[mqtt]\nurl = "mqtt://user:geheim@broker:1883"', "mqtt.url"),
+        ('[mqtt]\nurl = "http://broker"', "mqtt.url"),
+        ('[[camera]]\nname = "a"\nurl = "rtsp://user:geheim@:99999/"', "camera 'a'"),
+        ('[[camera]]\nname = "a"\nurl = "no-such-file.mp4"', "no-such-file.mp4"),
+        ('[[camera]]\nname = "a"\nurl = "rtsp://h/"\ndecoder = "h264_rkmp"', "decoder"),
+    ],
+)
+def test_check_refuses_what_run_would_refuse(tmp_path: Path, text: str, word: str) -> None:
+    command = [sys.executable, "-m", "camagent", "config", "check", "-c", str(write(tmp_path, text))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert word in done.stderr
+    assert "geheim" not in done.stderr

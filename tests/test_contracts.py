@@ -14,7 +14,7 @@ PACKAGES = ("signing", "firmware_pkg", "camagent")
 
 # values and plumbing that everybody may use; they import none of each other but errors (and config by config_file)
 LEAVES = {"frame", "slot", "clock", "errors", "config", "health"}
-PLUMBING = LEAVES | {"bodies", "commands", "config_file", "labels", "notify", "owner", "vitals", "stage"}
+PLUMBING = LEAVES | {"bodies", "commands", "config_file", "labels", "notify", "redact", "owner", "vitals", "stage"}
 # the way of a frame, in order
 STAGES = {"sources", "preprocess", "backends", "heads", "filters", "messages", "outbox", "mqtt", "models"}
 ASSEMBLY = {

@@ -8,7 +8,8 @@ import pytest
 
 from camagent.config import Camera
 from camagent.errors import ConfigError
-from camagent.sources.urls import address_of, without_credentials
+from camagent.redact import without_credentials
+from camagent.sources.urls import address_of
 
 
 @pytest.mark.parametrize(
@@ -20,7 +21,7 @@ from camagent.sources.urls import address_of, without_credentials
         ("rtsp://user:sec/ret@host/cam", "rtsp://host/cam"),
         ("rtsp://user:12/secret@host/cam", "rtsp://host/cam"),
         ("rtsp://user:secret@[fe80::1]:554/cam", "rtsp://[fe80::1]:554/cam"),
-        ("rtsp://host/user=admin&password=secret&channel=1", "rtsp://host/user=admin&password=***&channel=1"),
+        ("rtsp://host/user=admin&password=secret&channel=1", "rtsp://host/user=***&password=***&channel=1"),
         ("rtsp://host/cam?token=secret", "rtsp://host/cam?token=***"),
         ("RTSP://User:secret@host", "RTSP://host"),
         ("/a/folder/with@sign", "/a/folder/with@sign"),

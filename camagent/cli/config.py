@@ -31,6 +31,9 @@ def command() -> None:
 def check(path: Path, as_json: bool) -> None:
     """Read the configuration as the daemon would; exit 2 and name the key when it would not start."""
     loaded = config_file.load(path)
+    from camagent import pipeline
+
+    pipeline.check(loaded.config)
     cameras = [camera.name for camera in loaded.config.camera]
     if as_json:
         click.echo(json.dumps({"ok": True, "file": str(path), "digest": loaded.digest, "cameras": cameras}))

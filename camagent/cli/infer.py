@@ -22,6 +22,7 @@ from camagent.errors import InputError, printable
 from camagent.frame import Frame
 from camagent.messages import Author, body_of
 from camagent.pipeline import BACKENDS, FilterRule, Steps, encode_rle, load_model, named_frames, passed_over
+from camagent.redact import without_credentials
 from camagent.sinks import VideoSink, annotate, write_picture
 
 DEFAULT_OUT = Path("camagent-out")
@@ -65,7 +66,7 @@ def command(
 def _one_input(
     source: str, config: Config, steps: Steps, author: Author, folder: Path | None, limit: int | None, *, as_json: bool
 ) -> None:
-    shown = config_file.without_credentials(source)
+    shown = without_credentials(source)
     if others := passed_over(source):
         click.echo(
             f"note: {others} file{'s' * (others > 1)} in {printable(shown)} are no pictures and are passed over", err=True

@@ -9,16 +9,14 @@ from urllib.parse import quote, unquote
 
 from camagent.config import Camera
 from camagent.errors import ConfigError, printable
+from camagent.redact import HIDDEN, without_credentials, without_secrets
 
 RTSP_PORTS = {"rtsp": 554, "rtsps": 322}
-_HIDDEN = "***"
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<tail>.*)", re.DOTALL)
 # greedy up to the last @ before the path: passwords with a bare @ are common in the field
 _TAIL = re.compile(
     r"(?:(?P<auth>[^/?#]*)@)?(?P<host>\[[0-9A-Fa-f:.%]+\]|[^:/?#@\[\]]+)(?::(?P<port>\d{1,5}))?(?P<rest>[/?#].*)?", re.DOTALL
 )
-_SECRET_VALUE = re.compile(r"(?i)((?:pass(?:word|wd)?|pwd|token|secret|auth(?:key)?)=)[^&;?#\s/]+")
-_AUTH_IN_TEXT = re.compile(r"://[^/\s'\"]*@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,28 +32,13 @@ class Address:
         """Foreign text (FFmpeg's, the server's) made printable, with this address's secrets taken out."""
         clean = str(text).replace(self.url, self.shown)
         for secret in _secrets(self.url):
-            clean = clean.replace(secret, _HIDDEN)
-        return printable(_SECRET_VALUE.sub(rf"\1{_HIDDEN}", _AUTH_IN_TEXT.sub("://", clean)), 400)
+            clean = clean.replace(secret, HIDDEN)
+        return printable(without_secrets(clean), 400)
 
 
 def is_url(text: str) -> bool:
     """True for anything that names a scheme; the rest is a path."""
     return _SCHEME.match(text) is not None
-
-
-def without_credentials(url: str) -> str:
-    """The address as it may be shown. What cannot be taken apart loses everything that might be a password."""
-    whole = _SCHEME.match(url)
-    if whole is None:
-        return printable(url)
-    scheme, tail = whole["scheme"], whole["tail"]
-    parts = _TAIL.fullmatch(tail)
-    if parts is None or "@" in (parts["rest"] or ""):
-        shown = f"{scheme}://{tail.rpartition('@')[2]}"
-    else:
-        port = f":{parts['port']}" if parts["port"] else ""
-        shown = f"{scheme}://{parts['host']}{port}{parts['rest'] or ''}"
-    return printable(_SECRET_VALUE.sub(rf"\1{_HIDDEN}", shown))
 
 
 def address_of(camera: Camera) -> Address:
