@@ -132,6 +132,10 @@ class Manifest(_Strict, frozen=True, kw_only=True):
         return tuple(None if isinstance(label, str) else label.group for label in self.labels)
 
 
+# Built at import: msgspec builds a type's decoder at its first use, and two threads that do so at once crash (tried, 0.22).
+_DECODER = msgspec.json.Decoder(Manifest)
+
+
 def parse(data: bytes) -> Manifest:
     """bundle.json's bytes -> Manifest.
 
@@ -145,7 +149,7 @@ def parse(data: bytes) -> Manifest:
             fix="build the bundle again with 'camagent bundle create'",
         )
     try:
-        manifest = msgspec.json.decode(data, type=Manifest)
+        manifest = _DECODER.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise _invalid(f"{FILE_NAME} is no manifest: {exc}") from exc
     problem = _problem(manifest)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
+from threading import Lock
 from typing import Protocol
 
 import numpy as np
@@ -61,9 +62,11 @@ class Backend(Protocol):
 
 BackendFactory = Callable[[bytes, BackendOptions], Backend]
 
+_opening = Lock()  # loading peaks in memory, and a runtime's first start is not made for several threads
+
 
 def open_backend(name: str, model: bytes, options: BackendOptions) -> Backend:
-    """Opens `model` (the verified bytes, never a path). Raises BackendError, also for a name nobody provides."""
+    """Opens `model` (the verified bytes, never a path), one at a time. Raises BackendError, also for a name nobody provides."""
     known = {point.name: point for point in entry_points(group="camagent.backends")}
     if name not in known:
         raise BackendError(
@@ -71,10 +74,11 @@ def open_backend(name: str, model: bytes, options: BackendOptions) -> Backend:
             evidence={"wanted": name, "installed": ", ".join(sorted(known)) or "none"},
             fix="name an installed backend in the bundle's artifact, or install the package that brings this one",
         )
-    try:
-        factory: BackendFactory = known[name].load()
-    except (ImportError, OSError) as exc:
-        raise BackendError(
-            f"backend {name!r} cannot be loaded", evidence={"cause": repr(exc)}, fix="install the runtime that it needs"
-        ) from exc
-    return factory(model, options)
+    with _opening:
+        try:
+            factory: BackendFactory = known[name].load()
+        except (ImportError, OSError) as exc:
+            raise BackendError(
+                f"backend {name!r} cannot be loaded", evidence={"cause": repr(exc)}, fix="install the runtime that it needs"
+            ) from exc
+        return factory(model, options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -19,6 +20,8 @@ SEEN_SCORE = 0.01  # a cell with less is background: it does not count as a cand
 
 Arrays = Sequence[NDArray[Any]]
 P = TypeVar("P", bound=msgspec.Struct)
+
+_first_use = Lock()  # msgspec builds a type's reader when it is first used, and two threads at once crash it (tried, 0.22)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,7 +63,8 @@ HeadFactory = Callable[[HeadContext], Head]
 def read_params(context: HeadContext, kind: type[P], head: str) -> P:
     """The manifest's head.params as the head's own struct. Raises HeadMismatch for an unknown key or a wrong value."""
     try:
-        return msgspec.convert(dict(context.params), kind)
+        with _first_use:
+            return msgspec.convert(dict(context.params), kind)
     except msgspec.ValidationError as exc:
         raise HeadMismatch(
             f"head {head!r} cannot use its params: {exc}",
