@@ -17,6 +17,7 @@ from typing import Any, Self
 
 import jsonschema
 import paho.mqtt.client as mqtt
+import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from camagent.bodies import schemas
@@ -205,7 +206,8 @@ def camera(url: str | Path, bundle: Path, name: str = "front", **keys: Any) -> s
 def faketime(folder: Path, offset: str) -> Iterator[dict[str, str]]:
     """Environment that turns the wall clock of a child; write another offset into the file to step it while it runs."""
     library = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
-    assert library is not None
+    if library is None:
+        pytest.skip("faketime is not installed")
     file = folder / "faketime"
     file.write_text(offset)
     yield {
