@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import av
@@ -22,6 +23,8 @@ SOFTWARE = frozenset({"auto", "software"})
 # Tried for "auto", in this order, where this FFmpeg was built with them (the wheels from the index are not: there
 # "auto" is software). V4L2's are left out: they open on machines whose driver then gives no picture.
 HARDWARE_SUFFIXES = ("rkmpp",)
+# Looked for before such a decoder is opened: without its device, FFmpeg 8.1's V4L2 one crashes the process (tried).
+DEVICES = {"v4l2m2m": "video*", "rkmpp": "mpp_service"}
 
 
 def check_name(camera: str, wanted: str) -> None:
@@ -143,17 +146,24 @@ def _open_first(stream: VideoStream, codec: str, wanted: str) -> tuple[VideoCode
         context.thread_count = 1
         context.thread_type = "NONE"
         try:
+            _require_device(name)
             context.open(strict=False)
-        except av.FFmpegError as exc:
+        except (av.FFmpegError, FileNotFoundError) as exc:
             if name == names[-1]:
                 raise DecoderUnusable(
                     f"decoder {context.name!r} does not open here",
                     fix="set decoder to auto, or make the hardware it needs available to the agent's user",
-                    evidence={"cause": exc.strerror or type(exc).__name__, "codec": codec},
+                    evidence={"cause": exc.strerror or str(exc), "codec": codec},
                 ) from exc
             continue  # "auto": the hardware is not there, the next one is tried
         return context, bool(name)
     raise AssertionError("candidates() gives at least one name")
+
+
+def _require_device(name: str) -> None:
+    device = DEVICES.get(name.rpartition("_")[2])
+    if device is not None and not any(Path("/dev").glob(device)):
+        raise FileNotFoundError(f"there is no /dev/{device}")
 
 
 def _named(stream: VideoStream, codec: str, name: str) -> VideoCodecContext:
