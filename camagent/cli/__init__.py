@@ -16,6 +16,7 @@ from camagent.errors import CodedError, Unreachable, UsageError, printable
 
 EXIT_DONE, EXIT_FINDING, EXIT_USAGE, EXIT_UNDECIDED = 0, 1, 2, 3
 INTERRUPTED = 130
+KEY_UNAVAILABLE = "KEY_UNAVAILABLE"  # by its code: importing signing.refusals costs cryptography
 
 # name -> (module, help); the help stands here so that listing commands imports none of them
 COMMANDS = MappingProxyType({
@@ -91,7 +92,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def exit_code(exc: CodedError) -> int:
     """2 for wrong usage, 3 for somebody who does not answer, 1 for every refusal."""
-    return EXIT_USAGE if isinstance(exc, UsageError) else EXIT_UNDECIDED if isinstance(exc, Unreachable) else EXIT_FINDING
+    if isinstance(exc, UsageError) or exc.code == KEY_UNAVAILABLE:
+        return EXIT_USAGE
+    return EXIT_UNDECIDED if isinstance(exc, Unreachable) else EXIT_FINDING
 
 
 def _internal(exc: Exception) -> int:
