@@ -23,7 +23,9 @@ COMMANDS = MappingProxyType({
     "bundle": ("camagent.cli.bundle", "Build and inspect model bundles."),
     "config": ("camagent.cli.config", "Check, show and document the configuration."),
     "infer": ("camagent.cli.infer", "Run a bundle on pictures, videos or an RTSP stream."),
+    "key": ("camagent.cli.key", "Make and show signing keys."),
     "run": ("camagent.cli.run", "The daemon: cameras in, detections out over MQTT."),
+    "trust": ("camagent.cli.trust", "Make, change and show the trust root."),
     "watch": ("camagent.cli.watch", "Live view of what an agent publishes."),
 })  # fmt: skip
 

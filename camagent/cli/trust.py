@@ -1,0 +1,176 @@
+"""camagent trust ..: the trust root says who may sign bundles, how many it takes, and until when."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from camagent.cli.passphrase import ask_or_read, passphrase_options
+from camagent.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from signing.key_files import SoftwareKey
+    from signing.trust import TrustRoot
+
+F = TypeVar("F", bound=Callable[..., Any])
+DAYS = 365
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_EXPIRES = click.option("--expires", type=click.IntRange(1, 36500), default=DAYS, show_default=True, metavar="DAYS",
+                        help="Days until new installs wait for a newer root; what runs goes on for ever.")  # fmt: skip
+_ROOT_KEY = click.option("--root-key", "root_keys", type=_FILE, multiple=True, required=True, metavar="R.pem",
+                         help="Private root key; repeat.")  # fmt: skip
+
+
+@click.group(epilog="Example: camagent trust init --root-key keys/root.pem --signer keys/release.pub.pem -o root.json")
+def command() -> None:
+    """Make, change and show the trust root that a camera verifies bundles with."""
+
+
+def _changes(function: F) -> F:
+    """What every command that makes root N+1 from root N takes."""
+    output = click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path),
+                          help="Default: <N+1>.root.json beside ROOT.")  # fmt: skip
+    return click.argument("root", type=_FILE)(_ROOT_KEY(_EXPIRES(passphrase_options(output(function)))))
+
+
+@command.command(
+    epilog="Example: camagent trust init --root-key root.pem --signer a.pub.pem --signer b.pub.pem --threshold 2 -o root.json"
+)
+@_ROOT_KEY
+@click.option(
+    "--signer", "signers", type=_FILE, multiple=True, required=True, metavar="S.pub.pem", help="Who may sign; repeat."
+)
+@click.option("--threshold", type=click.IntRange(1), default=1, show_default=True, help="Signatures that a bundle needs.")
+@_EXPIRES
+@passphrase_options
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The root.json to write.")
+def init(
+    root_keys: tuple[Path, ...], signers: tuple[Path, ...], threshold: int, expires: int, passphrase_file: Path | None,
+    ask_passphrase: bool, output: Path,
+) -> None:  # fmt: skip
+    """Make the first root.json."""
+    from signing import keys, trust_edit
+
+    public = [keys.load_public(path) for path in signers]
+    private = _load(root_keys, passphrase_file, ask=ask_passphrase)
+    _write(output, trust_edit.init(private, public, expires=_after(expires), threshold=threshold))
+
+
+@command.command(epilog="Example: camagent trust show root.json")
+@click.argument("root", type=_FILE)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def show(root: Path, as_json: bool) -> None:
+    """Show who is trusted, how many signatures it takes, and until when."""
+    made = _read(root)
+    shown = {
+        "version": made.version, "expires": made.expires.isoformat(), "threshold": made.threshold,
+        "signers": [key.id for key in made.signers], "root_threshold": made.root_threshold,
+        "root_keys": [key.id for key in made.root_keys],
+    }  # fmt: skip
+    if as_json:
+        click.echo(json.dumps({"schema": "camagent.trust/1", **shown}))
+        return
+    left = (made.expires - datetime.now(UTC)).days
+    click.echo(f"root {made.version}, expires {made.expires:%Y-%m-%d} ({f'in {left} days' if left >= 0 else 'expired'})")
+    click.echo(f"bundles need {made.threshold} of {len(made.signers)} signers:")
+    for key in made.signers:
+        click.echo(f"  {key.id}")
+    click.echo(f"the next root needs {made.root_threshold} of {len(made.root_keys)} root keys:")
+    for key in made.root_keys:
+        click.echo(f"  {key.id}")
+
+
+@command.command("add-signer", epilog="Example: camagent trust add-signer root.json --signer new.pub.pem --root-key root.pem")
+@_changes
+@click.option("--signer", type=_FILE, required=True, metavar="S.pub.pem", help="Who may sign too.")
+@click.option("--threshold", type=click.IntRange(1), help="Signatures that a bundle needs from now on.")
+def add_signer(
+    root: Path, root_keys: tuple[Path, ...], expires: int, passphrase_file: Path | None, ask_passphrase: bool,
+    output: Path | None, signer: Path, threshold: int | None,
+) -> None:  # fmt: skip
+    """Make the next root, in which one more key may sign."""
+    from signing import keys, trust_edit
+
+    key, by = keys.load_public(signer), _load(root_keys, passphrase_file, ask=ask_passphrase)
+    current = _read(root)
+    _write_next(root, output, current, trust_edit.add_signer(current, key, by, expires=_after(expires), threshold=threshold))
+
+
+@command.command(
+    "remove-signer", epilog="Example: camagent trust remove-signer root.json --signer lost.pub.pem --root-key root.pem"
+)
+@_changes
+@click.option("--signer", required=True, metavar="S.pub.pem|ID", help="Key file, or the id that 'trust show' prints.")
+@click.option("--threshold", type=click.IntRange(1), help="Signatures that a bundle needs from now on.")
+def remove_signer(
+    root: Path, root_keys: tuple[Path, ...], expires: int, passphrase_file: Path | None, ask_passphrase: bool,
+    output: Path | None, signer: str, threshold: int | None,
+) -> None:  # fmt: skip
+    """Make the next root, in which a key may not sign any more: revocation."""
+    from signing import keys, trust_edit
+
+    key_id = keys.load_public(Path(signer)).id if Path(signer).exists() else signer
+    by, current = _load(root_keys, passphrase_file, ask=ask_passphrase), _read(root)
+    data = trust_edit.remove_signer(current, key_id, by, expires=_after(expires), threshold=threshold)
+    _write_next(root, output, current, data)
+
+
+@command.command(
+    epilog="Example: camagent trust rotate root.json --root-key old.pem --root-key new.pem --new-root-key new.pub.pem"
+)
+@_changes
+@click.option(
+    "--new-root-key", "new_keys", type=_FILE, multiple=True, metavar="R.pub.pem", help="All root keys from now on; repeat."
+)
+def rotate(
+    root: Path, root_keys: tuple[Path, ...], expires: int, passphrase_file: Path | None, ask_passphrase: bool,
+    output: Path | None, new_keys: tuple[Path, ...],
+) -> None:  # fmt: skip
+    """Make the next root with a new expiry and, where they are given, new root keys; old and new ones sign it."""
+    from signing import keys, trust_edit
+
+    public = [keys.load_public(path) for path in new_keys] or None
+    by, current = _load(root_keys, passphrase_file, ask=ask_passphrase), _read(root)
+    _write_next(root, output, current, trust_edit.rotate(current, by, expires=_after(expires), root_keys=public))
+
+
+def _load(paths: tuple[Path, ...], passphrase_file: Path | None, *, ask: bool) -> list[SoftwareKey]:
+    from signing import key_files
+
+    passphrase = ask_or_read(passphrase_file, ask=ask)
+    return [key_files.load_private(path, passphrase) for path in paths]
+
+
+def _read(path: Path) -> TrustRoot:
+    from signing import trust
+
+    try:
+        data = path.read_bytes()
+    except OSError as exc:
+        raise InputError(f"{path} cannot be read: {exc.strerror}", fix="check the path") from exc
+    return trust.read_root(data, path.name)
+
+
+def _after(days: int) -> datetime:
+    return datetime.now(UTC).replace(microsecond=0) + timedelta(days=days)
+
+
+def _write_next(root: Path, output: Path | None, current: TrustRoot, data: bytes) -> None:
+    _write(output or root.with_name(f"{current.version + 1}.root.json"), data)
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        with path.open("xb") as file:
+            file.write(data)
+    except FileExistsError as exc:
+        raise UsageError(f"{path} exists already", fix="every root is kept: name another file with -o") from exc
+    except OSError as exc:
+        raise InputError(f"{path} cannot be written: {exc.strerror}", fix="check the folder") from exc
+    click.echo(f"wrote {path}; see it with: camagent trust show {path}")

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+from signing import trust
+from tests.support.agent import camagent
+
+
+def ok(*arguments: str) -> str:
+    done = camagent(*arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_keys_are_made_once_and_shown(tmp_path: Path) -> None:
+    made = json.loads(ok("key", "generate", "--out", str(tmp_path / "release"), "--json"))
+    assert stat.S_IMODE(Path(made["private"]).stat().st_mode) == 0o600
+    assert json.loads(ok("key", "show", made["public"], "--json"))["id"] == made["id"]
+    again = camagent("key", "generate", "--out", str(tmp_path / "release"))
+    assert again.returncode == 2
+    assert "error[KEY_UNAVAILABLE]" in again.stderr
+
+
+def test_a_root_is_made_extended_revoked_and_rotated(tmp_path: Path) -> None:
+    root, old, new = (str(tmp_path / name) for name in ("root", "old", "new"))
+    secret = tmp_path / "secret"
+    secret.write_text("a long passphrase\n")
+    ok("key", "generate", "--out", root, "--passphrase-file", str(secret))
+    ok("key", "generate", "--out", old)
+    ok("key", "generate", "--out", new)
+    first = str(tmp_path / "root.json")
+    by_root = ("--root-key", f"{root}.pem", "--passphrase-file", str(secret))
+    ok("trust", "init", *by_root, "--signer", f"{old}.pub.pem", "-o", first)
+    ok("trust", "add-signer", first, "--signer", f"{new}.pub.pem", *by_root)
+    ok("trust", "remove-signer", str(tmp_path / "2.root.json"), "--signer", f"{old}.pub.pem", *by_root)
+    ok("trust", "rotate", str(tmp_path / "3.root.json"), *by_root, "--expires", "10")
+    chain = [
+        trust.read_root((tmp_path / name).read_bytes()) for name in ("root.json", "2.root.json", "3.root.json", "4.root.json")
+    ]
+    assert trust.chain(chain[:1], chain[1:]) == tuple(chain[1:])
+    shown = json.loads(ok("trust", "show", str(tmp_path / "4.root.json"), "--json"))
+    assert (shown["version"], shown["threshold"], len(shown["signers"])) == (4, 1, 1)
+    assert shown["signers"][0] == json.loads(ok("key", "show", f"{new}.pub.pem", "--json"))["id"]
+    assert "root 4, expires" in ok("trust", "show", str(tmp_path / "4.root.json"))
+
+
+def test_what_cannot_be_is_a_sentence(tmp_path: Path) -> None:
+    ok("key", "generate", "--out", str(tmp_path / "a"))
+    ok("key", "generate", "--out", str(tmp_path / "b"))
+    init = ("trust", "init", "--root-key", str(tmp_path / "a.pem"), "--signer", str(tmp_path / "b.pub.pem"))
+    unreachable = camagent(*init, "--threshold", "2", "-o", str(tmp_path / "r.json"))
+    assert unreachable.returncode == 1
+    assert "error[THRESHOLD_NOT_MET]" in unreachable.stderr
+    ok(*init, "-o", str(tmp_path / "r.json"))
+    twice = camagent(*init, "-o", str(tmp_path / "r.json"))
+    assert twice.returncode == 2
+    stranger = camagent("trust", "rotate", str(tmp_path / "r.json"), "--root-key", str(tmp_path / "b.pem"))
+    assert stranger.returncode == 1
+    assert "error[UNTRUSTED_SIGNER]" in stranger.stderr
+    no_root = camagent("trust", "show", str(tmp_path / "a.pem"))
+    assert no_root.returncode == 1
+    assert "Traceback" not in unreachable.stderr + twice.stderr + stranger.stderr + no_root.stderr
