@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ av.logging.set_skip_repeated(False)  # the second refusal says the same as the f
 
 _lock = threading.Lock()
 _listeners = 0
+_OWN_OPTIONS = re.compile(r"\?timeout=-?\d+")  # FFmpeg writes its own option into the address that it names
 
 
 @contextmanager
@@ -52,4 +54,4 @@ def without_secrets(exc: av.FFmpegError, shown: str) -> av.FFmpegError:
 
 def said(exc: av.FFmpegError, heard: list[str]) -> str:
     """The most telling words about a failure: FFmpeg's last error line, else the error's own text."""
-    return heard[-1] if heard else str(exc.strerror or type(exc).__name__)
+    return _OWN_OPTIONS.sub("", heard[-1]) if heard else str(exc.strerror or type(exc).__name__)
