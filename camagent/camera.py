@@ -137,7 +137,7 @@ class CameraRunner:
             frame_age=None if source.last_frame is None else now - source.last_frame,
             stall_timeout=self.camera.stall_timeout,
             window=window,
-            detects=steps is None or steps.manifest.task != "segment",
+            detects=steps is None or steps.manifest.task.startswith("detect"),
             min_score=steps.rule.min_score if steps else 0.0,
             by=self.switch.by,
         )
@@ -149,7 +149,7 @@ class CameraRunner:
         totals, outcomes = self.counters.totals, self.counters.outcomes
         steps = self._steps
         model = HealthModel(
-            name=steps.manifest.name, version=steps.manifest.version, backend=steps.backend_name, signature="unsigned"
+            name=steps.manifest.name, version=steps.manifest.version, backend=steps.backend_name, signature=steps.signature
         ) if steps else None  # fmt: skip
         return CameraHealthBody(
             schema="camagent.camera-health/1",

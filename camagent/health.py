@@ -169,7 +169,7 @@ class CameraFacts:
     frame_age: float | None
     stall_timeout: float
     window: Window
-    detects: bool  # false for a model whose every frame is published
+    detects: bool  # false for maps, published with every frame, and classes, published on change: silence is no finding there
     min_score: float
     by: str = ""  # who switched detection off
 

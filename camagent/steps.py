@@ -38,6 +38,7 @@ class Steps:
         self.manifest = bundle.manifest
         self.rule = rule
         self.backend_name = bundle.artifact.backend
+        self.signature = bundle.signature
         self._clock = clock or SystemClock()
         require_known(self.manifest.head.name)  # cheaper than loading a model that nothing can decode
         self.backend: Backend = open_backend(bundle.artifact.backend, bundle.model, options)

@@ -380,3 +380,41 @@ def test_filters_zones_and_reasons_reach_health(tmp_path: Path, bundle: Path, br
         for name in ("packets", "decoded", "dropped", "inferred", "candidates", "scored", "kept_by_nms", "kept_by_label",
                      "tracked", "acknowledged", "refused"):  # fmt: skip
             assert name in counters
+
+
+def classifier(folder: Path) -> Path:
+    """A model of two classes that always prefers the second, made here."""
+    from onnx import TensorProto, helper
+
+    value = helper.make_tensor_value_info
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["x"], ["mean"]),
+        helper.make_node("Flatten", ["mean"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "w", "b"], ["y"]),
+    ]
+    weights = [
+        helper.make_tensor("w", TensorProto.FLOAT, [3, 2], [0.0] * 6),
+        helper.make_tensor("b", TensorProto.FLOAT, [2], [0.0, 3.0]),
+    ]
+    x, y = value("x", TensorProto.FLOAT, [1, 3, 32, 32]), value("y", TensorProto.FLOAT, [1, 2])
+    model = helper.make_model(helper.make_graph(nodes, "g", [x], [y], weights), opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    path = folder / "classes.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def test_a_class_is_published_once_and_its_silence_is_no_finding(tmp_path: Path, broker: Broker) -> None:
+    (tmp_path / "labels.txt").write_text("day\nnight\n")
+    bundle = tmp_path / "c.cambundle"
+    done = camagent("bundle", "create", str(classifier(tmp_path)), "--name", "c", "--version", "1", "--head", "classify",
+                    "--labels", str(tmp_path / "labels.txt"), "--scale", "0.00392157", "-o", str(bundle))  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    section = camera(shared(CLIP), bundle)
+    with Listener(broker.port) as listener, Agent(tmp_path, broker.port, section):
+        made = listener.wait("front/classification", timeout_s=30)
+        assert [item["label"] for item in made["top"]] == ["night", "day"]
+        listener.wait("front/health", lambda body: body["counters"]["inferred"] > 100, 30)
+        last = listener.bodies("front/health")[-1]
+        assert (last["state"], last["reason"]) == ("running", None)
+        assert len(listener.bodies("front/classification")) == 1

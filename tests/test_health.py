@@ -64,7 +64,7 @@ def test_published_and_delivered_is_no_reason_and_published_but_not_delivered_is
     assert reason(replace(busy, delivery=away)) == away
 
 
-def test_a_map_on_every_frame_is_never_empty() -> None:
+def test_maps_and_unchanged_classes_are_never_empty() -> None:
     assert reason(replace(facts(window()), detects=False)) is None
 
 

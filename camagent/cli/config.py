@@ -8,16 +8,7 @@ from pathlib import Path
 import click
 
 from camagent import config_file
-
-_FILE = click.option(
-    "-c",
-    "--config",
-    "path",
-    type=click.Path(path_type=Path),
-    default=config_file.DEFAULT_PATH,
-    show_default=True,
-    help="The file.",
-)
+from camagent.cli.options import config_option
 
 
 @click.group(epilog="Example: camagent config check -c camagent.toml")
@@ -26,7 +17,7 @@ def command() -> None:
 
 
 @command.command(epilog="Example: camagent config check -c camagent.toml")
-@_FILE
+@config_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(path: Path, as_json: bool) -> None:
     """Read the configuration as the daemon would; exit 2 and name the key when it would not start."""
@@ -42,7 +33,7 @@ def check(path: Path, as_json: bool) -> None:
 
 
 @command.command(epilog="Example: camagent config show -c camagent.toml")
-@_FILE
+@config_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(path: Path, as_json: bool) -> None:
     """Every key in force and where it comes from (file, overlay, default); credentials are never shown."""

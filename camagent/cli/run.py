@@ -10,18 +10,11 @@ from types import FrameType
 import click
 
 from camagent import config_file
+from camagent.cli.options import config_option
 
 
 @click.command(epilog="Example: camagent run -c /etc/camagent/camagent.toml")
-@click.option(
-    "-c",
-    "--config",
-    "path",
-    type=click.Path(path_type=Path),
-    default=config_file.DEFAULT_PATH,
-    show_default=True,
-    help="The file.",
-)
+@config_option
 @click.option("-v", "--verbose", is_flag=True, help="Log details.")
 def command(path: Path, verbose: bool) -> None:
     """Run the agent until SIGTERM. SIGHUP reads the configuration again; a bad file leaves the old one in force."""

@@ -1,0 +1,19 @@
+"""Options that several commands share, so that they are spelled and explained in one way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from camagent import config_file
+
+config_option = click.option(
+    "-c",
+    "--config",
+    "path",
+    type=click.Path(path_type=Path),
+    default=config_file.DEFAULT_PATH,
+    show_default=True,
+    help="The file.",
+)
