@@ -172,3 +172,22 @@ def test_bad_input_gets_a_sentence(bundles: Path, tmp_path: Path, arguments: lis
     assert "Traceback" not in done.stderr
     for word in words:
         assert word in done.stderr
+
+
+def test_a_camera_of_the_configuration_brings_its_privacy_masks(bundles: Path, tmp_path: Path) -> None:
+    bundle, picture = make_bundle(bundles), shared("images/bus.jpg")
+    config = tmp_path / "camagent.toml"
+    config.write_text(
+        f'[[camera]]\nname = "front"\nurl = "{picture}"\n[[camera.mask]]\nname = "right"\n'
+        "polygon = [[0.3, 0.0], [1.0, 0.0], [1.0, 1.0], [0.3, 1.0]]\n"
+    )
+    open_view = lines(camagent("infer", str(bundle), str(picture), "--json").stdout)[0]
+    out = tmp_path / "seen"
+    done = camagent("infer", str(bundle), "front", "-c", str(config), "--json", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    masked = lines(done.stdout)[0]
+    assert len(masked["detections"]) < len(open_view["detections"])  # type: ignore[arg-type]
+    drawn = cv2.imread(str(out / "bus.jpg"))
+    assert drawn is not None
+    hidden = drawn[100:-100, drawn.shape[1] // 2 :].reshape(-1, 3).astype(int)
+    assert np.abs(hidden - hidden[0]).max() < 12, "something of the private area is in the drawn picture"
