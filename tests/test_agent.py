@@ -234,8 +234,12 @@ def test_commands_states_reload_and_stop(tmp_path: Path, bundle: Path, broker: B
             agent.write(camera(clip, bundle, "back", publish="every-frame"))
             agent.signal(signal.SIGHUP)
             listener.wait_payload("front/health", b"")  # what is gone leaves nothing retained
+            last = listener.wait("back/detections", lambda body: body["seq"] >= 15)["seq"]
+            agent.write(camera(clip, bundle, "back", publish="every-frame", fps=5.0))  # this one is built anew
+            agent.signal(signal.SIGHUP)
+            listener.wait("back/detections", lambda body: body["seq"] >= last + 20)
             seqs = [body["seq"] for body in listener.bodies("back/detections")]
-            assert seqs == list(range(1, len(seqs) + 1)), "an untouched camera goes on counting"
+            assert seqs == list(range(1, len(seqs) + 1)), "untouched or built anew, (run, seq) goes on and never repeats"
             agent.kill()
             listener.wait_payload("cam-01/available", b"offline")
 
