@@ -13,6 +13,7 @@ CodedError
 
 from __future__ import annotations
 
+from firmware_pkg.errors import StateError, UnsignedNotAllowed
 from signing.errors import CodedError, printable
 
 
@@ -95,18 +96,6 @@ class LabelCountMismatch(Refusal):
     """The number of labels is not the number of classes in the model's output."""
 
     code = "LABEL_COUNT_MISMATCH"
-
-
-class UnsignedNotAllowed(Refusal):
-    """A bundle without a verified signature, where only signed ones may run."""
-
-    code = "UNSIGNED_NOT_ALLOWED"
-
-
-class StateError(Refusal):
-    """The state directory cannot be used: read-only, full, or held by another agent."""
-
-    code = "STATE_UNUSABLE"
 
 
 __all__ = [

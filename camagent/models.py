@@ -32,7 +32,7 @@ def is_path(bundle: str) -> bool:
 
 
 def load(path: Path, *, allow_unsigned: bool, backends: Collection[str], backend: str, device: str) -> UsableBundle:
-    """A bundle file -> what may run. Raises BundleRefused, UnsignedNotAllowed; InputError for a missing file."""
+    """A bundle file -> what may run. Raises Refused, UnsignedNotAllowed; InputError for a missing file."""
     try:
         bundle = archive.read(path)
     except OSError as exc:

@@ -40,7 +40,7 @@ def write(path: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
 
 
 def read_manifest(path: Path) -> tuple[Manifest, bytes]:
-    """bundle.json alone; nothing behind it is read. Raises BundleRefused."""
+    """bundle.json alone; nothing behind it is read. Raises Refused."""
     with path.open("rb") as stream:
         for name, data in _members(stream):
             if name != manifests.FILE_NAME:
@@ -50,7 +50,7 @@ def read_manifest(path: Path) -> tuple[Manifest, bytes]:
 
 
 def read(path: Path) -> Bundle:
-    """The whole bundle. Raises BundleRefused when the container is not what bundle.json declares."""
+    """The whole bundle. Raises Refused when the container is not what bundle.json declares."""
     with path.open("rb") as stream:
         members = _members(stream)
         first = next(members, None)

@@ -1,53 +1,123 @@
-"""Refusals of a bundle. Each code names one thing that is wrong, whatever file or camera it happens on."""
+"""Refusals of a bundle that `signing` does not know of: what it says of itself, where it may run, where it is to lie.
+
+signing.refusals.Refused
++-- container   ManifestInvalid, BundleTruncated   (and signing's UnsafePath, SizeLimit)
++-- signature   UnsignedNotAllowed
++-- time        BundleExpired
++-- device      DeviceMismatch, ArtifactTarget
++-- runtime     RuntimeTooOld
++-- index       RollbackRefused
++-- golden      GoldenFailed, TrialFailed
++-- the way in  NoSpace, DownloadFailed, NotStored, StateError
+"""
 
 from __future__ import annotations
 
-from signing.errors import CodedError
+from signing.refusals import ExtraFile, FileMissing, Refused, SizeLimit, UnsafePath
 
 
-class BundleRefused(CodedError):
-    """Root of every refusal of a bundle."""
-
-    code = "BUNDLE_REFUSED"
-
-
-class ManifestInvalid(BundleRefused):
+class ManifestInvalid(Refused):
     """bundle.json is no manifest, or contradicts itself or the model."""
 
     code = "MANIFEST_INVALID"
 
 
-class BundleTruncated(BundleRefused):
+class BundleTruncated(Refused):
     """The tar or a member ends early."""
 
     code = "BUNDLE_TRUNCATED"
 
 
-class UnsafePath(BundleRefused):
-    """A name or member type that is never allowed in a bundle."""
+class UnsignedNotAllowed(Refused):
+    """A bundle without a signature, where only signed ones may run."""
 
-    code = "UNSAFE_PATH"
-
-
-class SizeLimit(BundleRefused):
-    """Something is larger than a bundle may be."""
-
-    code = "SIZE_LIMIT"
+    code = "UNSIGNED_NOT_ALLOWED"
 
 
-class FileMissing(BundleRefused):
-    """A file that the manifest lists is not in the bundle."""
+class BundleExpired(Refused):
+    """The bundle says that it is not to be installed any more."""
 
-    code = "FILE_MISSING"
-
-
-class ExtraFile(BundleRefused):
-    """A file in the bundle that the manifest does not list."""
-
-    code = "EXTRA_FILE"
+    code = "BUNDLE_EXPIRED"
 
 
-class ArtifactTarget(BundleRefused):
+class DeviceMismatch(Refused):
+    """The bundle is not made for this kind of device."""
+
+    code = "DEVICE_MISMATCH"
+
+
+class ArtifactTarget(Refused):
     """No artifact of the bundle runs on this machine."""
 
     code = "ARTIFACT_TARGET"
+
+
+class RuntimeTooOld(Refused):
+    """The bundle needs another camagent than this one."""
+
+    code = "RUNTIME_TOO_OLD"
+
+
+class RollbackRefused(Refused):
+    """The bundle's rollback index is below what this device has confirmed."""
+
+    code = "ROLLBACK_REFUSED"
+
+
+class GoldenFailed(Refused):
+    """The model does not see on its golden pictures what it saw when the bundle was built."""
+
+    code = "GOLDEN_FAILED"
+
+
+class TrialFailed(Refused):
+    """The model failed while it was on trial, or did so before and is refused since."""
+
+    code = "TRIAL_FAILED"
+
+
+class NoSpace(Refused):
+    """The disk does not hold it."""
+
+    code = "NO_SPACE"
+
+
+class DownloadFailed(Refused):
+    """The bundle could not be fetched as it was announced."""
+
+    code = "DOWNLOAD_FAILED"
+
+
+class NotStored(Refused):
+    """The store has no bundle of that name or version."""
+
+    code = "NOT_STORED"
+
+
+class StateError(Refused):
+    """The state directory cannot be used: read-only, full, damaged, or held by another agent."""
+
+    code = "STATE_UNUSABLE"
+
+
+__all__ = [
+    "ArtifactTarget",
+    "BundleExpired",
+    "BundleTruncated",
+    "DeviceMismatch",
+    "DownloadFailed",
+    "ExtraFile",
+    "FileMissing",
+    "GoldenFailed",
+    "ManifestInvalid",
+    "NoSpace",
+    "NotStored",
+    "Refused",
+    "RollbackRefused",
+    "RuntimeTooOld",
+    "SizeLimit",
+    "StateError",
+    "TrialFailed",
+    "UnsafePath",
+    "UnsignedNotAllowed",
+]

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("signing", "firmware_pkg", "camagent")
 
 # values and plumbing that everybody may use; they import none of each other but errors (and config by config_file)
-LEAVES = {"frame", "slot", "clock", "errors", "config", "health"}
+LEAVES = {"frame", "slot", "clock", "errors", "config", "health", "service"}
 PLUMBING = LEAVES | {"bodies", "commands", "config_file", "labels", "notify", "redact", "owner", "vitals", "stage"}
 # the way of a frame, in order
 STAGES = {"sources", "preprocess", "backends", "heads", "filters", "messages", "outbox", "mqtt", "models"}
@@ -22,9 +22,10 @@ ASSEMBLY = {
     "camera",
     "cameras",
     "inputs",
+    "bundles",
     "pipeline",
 }  # only these import stages; steps and camera are pipeline's own parts
-ABOVE = {"cli", "golden", "sinks", "__main__"}
+ABOVE = {"cli", "golden", "sinks", "__main__", "jobs", "control", "web", "audit"}
 
 ALLOWED_BETWEEN_STAGES = {
     ("mqtt", "outbox"), ("mqtt", "messages"),

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firmware_pkg import archive, limits, manifest
-from firmware_pkg.errors import BundleRefused, ManifestInvalid, UnsafePath
+from firmware_pkg.errors import Refused, ManifestInvalid, UnsafePath
 from firmware_pkg.manifest import dump, parse, safe_path
 from firmware_pkg.model_file import model_format, require_self_contained
 from tests.support.data import shared
@@ -114,7 +114,7 @@ def test_a_bundle_is_written_and_read(tmp_path: Path) -> None:
 def test_a_container_that_is_not_what_it_declares_is_refused(
     tmp_path: Path, members: list[tuple[str, bytes]], code: str
 ) -> None:
-    with pytest.raises(BundleRefused) as caught:
+    with pytest.raises(Refused) as caught:
         archive.read(write_tar(tmp_path / "b", members))
     assert caught.value.code == code
 
@@ -133,7 +133,7 @@ def test_every_truncation_is_refused(tmp_path: Path) -> None:
     end = data.index(MODEL) + len(MODEL)
     for length in (0, 1, 100, 511, 512, 513, 700, 1024, end - 1):
         (tmp_path / "cut").write_bytes(data[:length])
-        with pytest.raises(BundleRefused):
+        with pytest.raises(Refused):
             archive.read(tmp_path / "cut")
 
 
@@ -141,7 +141,7 @@ def test_a_member_larger_than_the_limit_is_refused_by_its_header(tmp_path: Path)
     info = tarfile.TarInfo("bundle.json")
     info.size = limits.MANIFEST_BYTES + 1
     (tmp_path / "b").write_bytes(info.tobuf() + b"\0" * 1024)
-    with pytest.raises(BundleRefused) as caught:
+    with pytest.raises(Refused) as caught:
         archive.read(tmp_path / "b")
     assert caught.value.code == "SIZE_LIMIT"
 
