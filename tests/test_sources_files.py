@@ -18,6 +18,7 @@ from camagent.frame import Frame
 from camagent.slot import Slot
 from camagent.sources import Source, SourceStatus, decode_picture, is_picture, list_pictures, open_source
 from camagent.sources.decoder import candidates
+from camagent.sources.status import Tally
 from tests.support.camera import Clips
 from tests.support.data import shared
 
@@ -101,6 +102,16 @@ def test_as_a_camera_a_video_plays_at_its_own_pace_and_loops_on_one_line(clips: 
     assert len(points) == pytest.approx(26, abs=4)
     assert np.diff(points) == pytest.approx(0.1, abs=0.011)
     assert status.reconnects == 0
+
+
+def test_playing_again_from_the_start_is_no_interruption(clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connecting: list[str] = []
+    monkeypatch.setattr(Tally, "connecting", lambda tally: connecting.append(tally.snapshot().state))
+    frames, _ = play(open_source(camera(clips.make(seconds=1, fps=10))), 2.5)
+    assert len(frames) > 15, "it has looped"
+    picture(tmp_path / "a.jpg")
+    play(open_source(camera(tmp_path, fps=20.0)), 1.0)
+    assert connecting == ["connecting"] * 2, "each source opened once; health says running all the time"
 
 
 def test_fps_thins_a_video_out(clips: Clips) -> None:

@@ -110,7 +110,8 @@ class VideoFile:
     @contextmanager
     def _opened(self, pacer: Pacer) -> Iterator[Session]:
         """The file as a session. What goes wrong in it names the file."""
-        self._tally.connecting()
+        if not self._tally.is_running:  # playing again from the start is no interruption
+            self._tally.connecting()
         container: InputContainer | None = None
         try:
             # "file:" keeps FFmpeg from taking a name like concat:.. or pipe:0 for a protocol
@@ -205,7 +206,8 @@ class PictureFolder:
         self._tally.ended()
 
     def _list(self) -> list[Path]:
-        self._tally.connecting()
+        if not self._tally.is_running:
+            self._tally.connecting()
         self._tally.unreadable = 0
         if not self._path.is_dir():
             return [self._path]
