@@ -2,119 +2,113 @@
 
 from __future__ import annotations
 
-import io
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
-from firmware_pkg import limits
 from firmware_pkg import manifest as manifests
-from firmware_pkg.errors import BundleTruncated, ExtraFile, FileMissing, ManifestInvalid, SizeLimit, UnsafePath
+from firmware_pkg.errors import BundleTruncated, ExtraFile, FileMissing, UnsafePath
 from firmware_pkg.manifest import Manifest
+from firmware_pkg.tar_reader import BLOCK, REBUILD, SIGNATURES, Member, Reader, not_first
 
-SIGNATURES = "signatures/"
-_REBUILD = "build the bundle again with 'camagent bundle create'"
+_END = bytes(2 * BLOCK)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Bundle:
-    """A bundle in memory, its container sound. Whose it is has not been asked: see firmware_pkg.verify."""
+class Front:
+    """What stands before the payload, in memory; nothing of it is believed. Names without `signatures/`."""
 
     manifest: Manifest
     manifest_bytes: bytes
-    signatures: Mapping[str, bytes]
-    files: Mapping[str, bytes]
+    signatures: Mapping[str, bytes]  # <key id>.sig
+    roots: Mapping[str, bytes]  # <N>.root.json
+
+
+def read_front(reader: Reader) -> tuple[Front, Member | None]:
+    """bundle.json, the signatures, and the first header behind them (None: there is no file).
+
+    Raises UnsafePath, SizeLimit, ManifestInvalid, BundleTruncated.
+    """
+    first = reader.next()
+    if first is None or first.name != manifests.FILE_NAME:
+        raise not_first("nothing at all")
+    data = reader.read()
+    manifest = manifests.parse(data)
+    signatures: dict[str, bytes] = {}
+    roots: dict[str, bytes] = {}
+    while (member := reader.next()) is not None and not member.is_payload:
+        into = signatures if member.name.endswith(".sig") else roots
+        into[member.name.removeprefix(SIGNATURES)] = reader.read()
+    return Front(manifest, data, signatures, roots), member
+
+
+def require_declared_size(member: Member, manifest: Manifest) -> None:
+    """The length in the header is the one in bundle.json, where that lists the name. Raises BundleTruncated."""
+    declared = manifest.files.get(member.name)
+    if declared is not None and declared != member.size:
+        raise BundleTruncated(
+            f"{member.name!r} has another length than {manifests.FILE_NAME} declares",
+            evidence={"declared": f"{declared} bytes", "in the bundle": f"{member.size} bytes"},
+            fix="transfer the file again; if it was unpacked and packed, a file was changed meanwhile (a text's line endings?)",
+        )
+
+
+def header(name: str, size: int) -> bytes:
+    """A member's header, the same for the same name and size. Raises UnsafePath for a name that no POSIX tar can hold."""
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = size, 0o644
+    try:
+        return info.tobuf(tarfile.USTAR_FORMAT, "utf-8", "strict")
+    except ValueError as exc:
+        evidence = {"found": str(exc), "expected": "at most 100 bytes, or 255 with a folder in it"}
+        raise UnsafePath(f"{name!r} fits into no POSIX tar", evidence=evidence, fix="give it a shorter name") from exc
+
+
+def end(position: int) -> bytes:
+    """The end marker behind `position` bytes, filled up to a whole record as tar does it."""
+    return _END + bytes(-(position + len(_END)) % tarfile.RECORDSIZE)
 
 
 def write(path: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
-    """Writes an unsigned bundle; the file appears under its name only when it is complete."""
+    """Writes an unsigned bundle; the file appears under its name only when it is complete. Raises UnsafePath, OSError."""
     staging = path.with_name(path.name + ".part")
-    with tarfile.open(staging, "w", format=tarfile.USTAR_FORMAT) as tar:
-        for name, data in {manifests.FILE_NAME: manifests.dump(manifest), **files}.items():
-            member = tarfile.TarInfo(name)
-            member.size, member.mode = len(data), 0o644
-            tar.addfile(member, io.BytesIO(data))
-    staging.replace(path)
+    members = {manifests.FILE_NAME: manifests.dump(manifest), **files}
+    try:
+        with staging.open("wb") as stream:
+            for name, data in members.items():
+                stream.write(header(name, len(data)))
+                stream.write(data)
+                stream.write(bytes(-len(data) % BLOCK))
+            stream.write(end(stream.tell()))
+        staging.replace(path)
+    finally:
+        staging.unlink(missing_ok=True)
 
 
 def read_manifest(path: Path) -> tuple[Manifest, bytes]:
-    """bundle.json alone; nothing behind it is read. Raises Refused."""
+    """bundle.json alone; nothing behind it is read. Raises Refused, OSError."""
     with path.open("rb") as stream:
-        for name, data in _members(stream):
-            if name != manifests.FILE_NAME:
-                break
-            return manifests.parse(data), data
-    raise ManifestInvalid(f"the first member of the bundle is not {manifests.FILE_NAME}", fix=_REBUILD)
+        reader = Reader(stream)
+        if reader.next() is None:  # it raises for any other first member
+            raise not_first("nothing at all")
+        data = reader.read()
+    return manifests.parse(data), data
 
 
-def read(path: Path) -> Bundle:
-    """The whole bundle. Raises Refused when the container is not what bundle.json declares."""
-    with path.open("rb") as stream:
-        members = _members(stream)
-        first = next(members, None)
-        if first is None or first[0] != manifests.FILE_NAME:
-            raise ManifestInvalid(f"the first member of the bundle is not {manifests.FILE_NAME}", fix=_REBUILD)
-        manifest = manifests.parse(first[1])
-        signatures: dict[str, bytes] = {}
-        files: dict[str, bytes] = {}
-        for name, data in members:
-            _require_declared(name, len(data), manifest)
-            (signatures if name.startswith(SIGNATURES) else files)[name] = data
-    missing = sorted(set(manifest.files) - set(files))
-    if missing:
-        raise FileMissing(f"{missing[0]!r} is listed in {manifests.FILE_NAME} but not in the bundle", fix=_REBUILD)
-    return Bundle(manifest, first[1], signatures, files)
-
-
-def _members(stream: IO[bytes]) -> Iterator[tuple[str, bytes]]:
-    seen: set[str] = set()
-    try:
-        with tarfile.open(fileobj=stream, mode="r|", errorlevel=2) as tar:
-            for member in tar:
-                _require_allowed(member, seen)
-                seen.add(member.name)
-                source = tar.extractfile(member)
-                data = source.read() if source else b""
-                if len(data) != member.size:
-                    raise _truncated(f"{member.name!r} has {len(data)} of {member.size} bytes")
-                yield member.name, data
-    except (tarfile.TarError, EOFError) as exc:
-        raise _truncated(str(exc)) from exc
-
-
-def _require_allowed(member: tarfile.TarInfo, seen: set[str]) -> None:
-    if not member.isreg() or member.issparse() or not manifests.safe_path(member.name):
-        raise UnsafePath(
-            f"the bundle has a member that is never allowed: {member.name!r}",
-            evidence={"type": member.type.decode("ascii", "replace"), "allowed": "regular files with relative POSIX names"},
-            fix=_REBUILD,
+def require_names(manifest: Manifest, present: Mapping[str, object]) -> None:
+    """The files in the container are those that bundle.json lists. Raises FileMissing, ExtraFile."""
+    listed = f"{len(manifest.files)} files"
+    found = [name for name in present if name != manifests.FILE_NAME and not name.startswith(SIGNATURES)]
+    if missing := sorted(set(manifest.files) - set(found)):
+        raise FileMissing(
+            f"{missing[0]!r} is listed in {manifests.FILE_NAME} but not in the bundle",
+            evidence={"missing": ", ".join(missing[:5]), "listed": listed, "in the bundle": f"{len(found)} files"},
+            fix="transfer the file again, or " + REBUILD,
         )
-    if member.name in seen:
-        raise UnsafePath(f"the bundle has {member.name!r} twice", fix=_REBUILD)
-    limit = limits.MANIFEST_BYTES if member.name == manifests.FILE_NAME else limits.MEMBER_BYTES
-    if member.size > limit or len(seen) >= limits.MEMBERS:
-        raise SizeLimit(
-            f"{member.name!r} is more than a bundle may hold",
-            evidence={"bytes": member.size, "limit": limit, "members": len(seen) + 1, "member limit": limits.MEMBERS},
-            fix="split the bundle",
+    if extra := sorted(set(found) - set(manifest.files)):
+        raise ExtraFile(
+            f"{extra[0]!r} is in the bundle but not listed in {manifests.FILE_NAME}",
+            evidence={"not listed": ", ".join(extra[:5]), "listed": listed, "in the bundle": f"{len(found)} files"},
+            fix="remove it, or " + REBUILD,
         )
-
-
-def _require_declared(name: str, size: int, manifest: Manifest) -> None:
-    if name.startswith(SIGNATURES):
-        return
-    declared = manifest.files.get(name)
-    if declared is None:
-        raise ExtraFile(f"{name!r} is in the bundle but not listed in {manifests.FILE_NAME}", fix=_REBUILD)
-    if declared != size:
-        raise BundleTruncated(
-            f"{name!r} has another length than declared", evidence={"declared": declared, "in the bundle": size}, fix=_REBUILD
-        )
-
-
-def _truncated(how: str) -> BundleTruncated:
-    return BundleTruncated(
-        "the bundle is not a whole tar file", evidence={"at": how}, fix="transfer the file again, or " + _REBUILD
-    )

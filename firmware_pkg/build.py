@@ -43,7 +43,10 @@ def artifact_for(model: ModelFile, data: bytes) -> Artifact:
     if backend is None or (kind != "unknown" and model.backend in BACKEND_OF.values() and BACKEND_OF[kind] != model.backend):
         raise ManifestInvalid(
             f"{model.path.name} is not a model for {'any known backend' if model.backend is None else repr(model.backend)}",
-            evidence={"content": kind, "begins with": data[:8].hex(" ") or "nothing"},
+            evidence={
+                "content": f"{kind}, begins with {data[:8].hex(' ') or 'nothing'}",
+                "expected": model.backend or " or ".join(BACKEND_OF),
+            },
             fix="give an .onnx or .rknn file, or name the backend: MODEL:BACKEND[:TARGET]",
         )
     return Artifact(

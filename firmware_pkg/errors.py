@@ -13,6 +13,9 @@ signing.refusals.Refused
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from signing.refusals import ExtraFile, FileMissing, Refused, SizeLimit, UnsafePath
 
 
@@ -94,6 +97,14 @@ class NotStored(Refused):
     code = "NOT_STORED"
 
 
+class RefusedBefore(Refused):
+    """What was refused earlier still is; the code is the one of then."""
+
+    def __init__(self, code: str, what: str, *, fix: str, evidence: Mapping[str, object] = MappingProxyType({})) -> None:
+        super().__init__(what, fix=fix, evidence=evidence)
+        self.__dict__["code"] = code
+
+
 class StateError(Refused):
     """The state directory cannot be used: read-only, full, damaged, or held by another agent."""
 
@@ -113,6 +124,7 @@ __all__ = [
     "NoSpace",
     "NotStored",
     "Refused",
+    "RefusedBefore",
     "RollbackRefused",
     "RuntimeTooOld",
     "SizeLimit",

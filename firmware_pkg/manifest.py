@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Annotated, Any, Literal, TypeAlias
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 from msgspec import Meta
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from firmware_pkg import limits
@@ -98,7 +100,7 @@ class Golden(_Strict, frozen=True, kw_only=True):
 class Requires(_Strict, frozen=True, kw_only=True):
     """What the agent must be."""
 
-    camagent: str = ">=0.1"
+    camagent: Annotated[str, Meta(max_length=limits.SPECIFIER_CHARS)] = ">=0.1"  # PEP 440
 
 
 class Manifest(_Strict, frozen=True, kw_only=True):
@@ -106,7 +108,7 @@ class Manifest(_Strict, frozen=True, kw_only=True):
 
     schema: Literal[1] = 1
     name: BundleName
-    version: str
+    version: Annotated[str, Meta(max_length=limits.VERSION_CHARS)]  # PEP 440
     rollback_index: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
     created: str
     expires: str | None = None
@@ -119,7 +121,7 @@ class Manifest(_Strict, frozen=True, kw_only=True):
     labels: Annotated[tuple[str | Label, ...], Meta(min_length=1, max_length=limits.LABELS)]
     artifacts: Annotated[tuple[Artifact, ...], Meta(min_length=1, max_length=32)]
     golden: Annotated[tuple[Golden, ...], Meta(max_length=32)] = ()
-    files: dict[RelativePath, Annotated[int, Meta(ge=0, le=limits.MEMBER_BYTES)]]
+    files: Annotated[dict[RelativePath, Annotated[int, Meta(ge=0, le=limits.MEMBER_BYTES)]], Meta(max_length=limits.MEMBERS)]
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -151,10 +153,12 @@ def parse(data: bytes) -> Manifest:
     try:
         manifest = _DECODER.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise _invalid(f"{FILE_NAME} is no manifest: {exc}") from exc
+        expected = f"a manifest of schema {SCHEMA}, as 'camagent bundle create' writes it"
+        raise _invalid(f"{FILE_NAME} is no manifest: {exc}", str(exc), expected) from exc
     problem = _problem(manifest)
     if problem:
-        raise _invalid(f"{FILE_NAME} contradicts itself: {problem}")
+        what = f"{FILE_NAME} contradicts itself: {problem.found}, where this is expected: {problem.expected}"
+        raise _invalid(what, problem.found, problem.expected)
     return manifest
 
 
@@ -170,38 +174,54 @@ def safe_path(path: str) -> bool:
     return all(part not in ("", ".", "..") for part in path.split("/")) and path.isprintable()
 
 
-def _invalid(what: str) -> ManifestInvalid:
-    return ManifestInvalid(what, fix="mend the named key, or build the bundle again with 'camagent bundle create'")
+def _invalid(what: str, found: str, expected: str) -> ManifestInvalid:
+    fix = "mend the named key, or build the bundle again with 'camagent bundle create'"
+    return ManifestInvalid(what, evidence={"found": found, "expected": expected}, fix=fix)
 
 
-def _problem(manifest: Manifest) -> str | None:
+class _Problem(NamedTuple):
+    """Both sides of what is wrong."""
+
+    found: str
+    expected: str
+
+
+def _problem(manifest: Manifest) -> _Problem | None:
     return _wrong_value(manifest) or _wrong_path(manifest)
 
 
-def _wrong_value(manifest: Manifest) -> str | None:
+def _wrong_value(manifest: Manifest) -> _Problem | None:
     try:
         Version(manifest.version)
     except InvalidVersion:
-        return f"version {manifest.version!r} is not a PEP 440 version such as 1.0.0"
+        return _Problem(f"version {manifest.version!r}", "a PEP 440 version such as 1.0.0")
+    try:
+        SpecifierSet(manifest.requires.camagent)
+    except InvalidSpecifier:
+        return _Problem(f"requires.camagent {manifest.requires.camagent!r}", "a PEP 440 specifier such as >=0.1,<2")
     for key in ("created", "expires"):
         value = getattr(manifest, key)
         if value is not None and not _is_time(value):
-            return f"{key} {value!r} is not a UTC time such as 2026-01-31T12:00:00Z"
+            return _Problem(f"{key} {value!r}", "a UTC time such as 2026-01-31T12:00:00Z")
     if any(value == 0 for value in manifest.input.std):
-        return "input.std has a zero: the division has no result"
+        return _Problem("a zero in input.std", "numbers that can be divided by")
     for name in manifest.label_names:
         if not name.isprintable() or not 0 < len(name) <= limits.LABEL_CHARS:
-            return f"label {name!r} is not printable text of 1 to {limits.LABEL_CHARS} characters"
+            return _Problem(f"label {name!r}", f"printable text of 1 to {limits.LABEL_CHARS} characters")
     return None
 
 
-def _wrong_path(manifest: Manifest) -> str | None:
+def _wrong_path(manifest: Manifest) -> _Problem | None:
     for path in manifest.files:
         if not safe_path(path):
-            return f"files names the path {path!r}, which may not be in a bundle"
+            return _Problem(f"files names the path {path!r}", "a relative POSIX name that stays inside the bundle")
+        if path.split("/")[0] in {FILE_NAME, "signatures"}:
+            return _Problem(f"files names {path!r}", "only files of the model and its golden pictures")
+        if folder := next((str(above) for above in PurePosixPath(path).parents if str(above) in manifest.files), None):
+            return _Problem(f"files names {path!r} and also {folder!r}", "a name to be a file or a folder, never both")
     for path in _named_files(manifest):
         if path not in manifest.files:
-            return f"{path!r} is used but not listed in files"
+            return _Problem(f"{path!r} is used", "it to be listed in files")
     return None
 
 
