@@ -7,11 +7,13 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from camagent.errors import StateError
+from firmware_pkg import disk
 
 SCHEMA = 1
 LOCK_NAME, STATE_NAME, RUN_NAME = "lock", "state.json", "run"
@@ -39,6 +41,16 @@ class Owner:
         self.detect[camera] = entry
         _save(self.state_dir, self._state)
 
+    @property
+    def command_ids(self) -> tuple[str, ...]:
+        """Ids of the commands that were ever obeyed here, oldest first."""
+        return tuple(self._state.get("command_ids", ()))
+
+    def remember_commands(self, ids: Sequence[str]) -> None:
+        """Writes the ids of obeyed commands. Raises StateError when the disk does not take it."""
+        self._state["command_ids"] = list(ids)
+        _save(self.state_dir, self._state)
+
     def release(self) -> None:
         """Gives the state directory to the next owner."""
         self._lock.close()
@@ -47,7 +59,7 @@ class Owner:
 def acquire(state_dir: Path) -> Owner:
     """Takes the lock and starts a new run number. Raises StateError: held by another, unwritable, or from a newer agent."""
     try:
-        state_dir.mkdir(parents=True, exist_ok=True)
+        disk.make_folder(state_dir)
         lock = (state_dir / LOCK_NAME).open("a+")
     except OSError as exc:
         raise _unusable(state_dir, exc) from exc
@@ -63,6 +75,7 @@ def acquire(state_dir: Path) -> Owner:
         ) from exc
     try:
         state = _load(state_dir)
+        disk.sweep(state_dir)
         state["run"] = int(state.get("run", 0)) + 1
         _save(state_dir, state)
         folder = run_folder(state_dir)
@@ -88,29 +101,39 @@ def run_folder(state_dir: Path) -> Path:
     if len(str(folder / "control.sock")) <= _SOCKET_PATH_LIMIT:
         return folder
     name = hashlib.sha256(str(state_dir.resolve()).encode()).hexdigest()[:16]
-    private = Path(tempfile.gettempdir()) / f"camagent-{os.getuid()}-{name}"
+    private = Path(tempfile.gettempdir()) / f"camagent-{os.geteuid()}-{name}"
     private.mkdir(mode=0o700, exist_ok=True)
-    if private.stat().st_uid != os.getuid():
+    if private.stat().st_uid != os.geteuid():
         raise StateError(f"{private} belongs to somebody else", fix="give state_dir a shorter path")
     return private
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Old bytes or new bytes, never a mix; the new ones survive a power cut once this returns."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".new-", delete=False) as file:
-        try:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-            Path(file.name).replace(path)
-        except OSError:
-            Path(file.name).unlink(missing_ok=True)
-            raise
-    folder = os.open(path.parent, os.O_RDONLY)
+def act_as_owner(path: Path) -> None:
+    """From here on this process writes as the owner of `path`, so that the daemon can read and remove what it makes.
+
+    For a command that root runs while no daemon does. Open what only root may read (keys, files in /root) before this.
+    Nothing changes for anybody but root, nor where root itself is the owner or `path` is not there yet.
+
+    Raises:
+        StateError: the system does not let root become that user.
+    """
+    if os.geteuid() != 0:
+        return
     try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        owner = path.stat()
+        if owner.st_uid == 0:
+            return
+        os.setgroups([])
+        os.setegid(owner.st_gid)
+        os.seteuid(owner.st_uid)
+    except FileNotFoundError:
+        return
+    except OSError as exc:
+        raise StateError(
+            f"cannot act as the owner of {path}: {exc.strerror}",
+            evidence={"path": path, "user": os.geteuid()},
+            fix="run the command as the user that the agent runs as",
+        ) from exc
 
 
 def _load(state_dir: Path) -> dict[str, Any]:
@@ -135,7 +158,7 @@ def _load(state_dir: Path) -> dict[str, Any]:
 
 def _save(state_dir: Path, state: dict[str, Any]) -> None:
     try:
-        write_atomic(state_dir / STATE_NAME, json.dumps(state).encode())
+        disk.write_atomic(state_dir / STATE_NAME, json.dumps(state).encode())
     except OSError as exc:
         raise _unusable(state_dir, exc) from exc
 
@@ -143,7 +166,7 @@ def _save(state_dir: Path, state: dict[str, Any]) -> None:
 def _unusable(state_dir: Path, exc: OSError) -> StateError:
     return StateError(
         f"the state directory {state_dir} cannot be written: {exc.strerror}",
-        evidence={"state_dir": state_dir, "user": os.getuid(), "error": exc.strerror or exc},
+        evidence={"state_dir": state_dir, "user": os.geteuid(), "error": exc.strerror or exc},
         fix="make it writable for this user and free some space, or set agent.state_dir to another folder",
     )
 

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -65,8 +66,43 @@ def test_the_run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert owner.run_folder(tmp_path) == Path("/run/camagent")
 
 
-def test_write_atomic_leaves_no_litter_when_it_fails(tmp_path: Path) -> None:
-    (tmp_path / "target").mkdir()
-    with pytest.raises(OSError, match="directory"):
-        owner.write_atomic(tmp_path / "target", b"x")
-    assert [path.name for path in tmp_path.iterdir()] == ["target"]
+AS_OWNER = """
+import os, sys
+from pathlib import Path
+from camagent import owner
+from firmware_pkg.store import Store
+state = Path(sys.argv[1])
+owner.act_as_owner(state)
+held = owner.acquire(state)
+store = Store(state / "bundles", "boot", lambda: 1.0)
+store.recover()
+with store.stage(10) as staged:
+    staged.write(b"x" * 10)
+    print(os.geteuid(), os.getegid(), os.getgroups(), staged.path.stat().st_uid)
+held.release()
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can write as somebody else")
+def test_root_writes_as_the_owner_of_the_state_directory() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        state = Path(folder)  # pytest's own folders are closed to that user
+        os.chown(state, 64321, 64322)
+        done = subprocess.run([sys.executable, "-c", AS_OWNER, state], capture_output=True, text=True, timeout=60)
+        assert done.stdout.strip() == "64321 64322 [] 64321", done.stderr
+        made = [state, *state.rglob("*")]
+        assert {path.name for path in made} >= {"state.json", "lock", "run", "bundles", ".staging"}
+        assert {(path.stat().st_uid, path.stat().st_gid) for path in made} == {(64321, 64322)}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can write as somebody else")
+def test_a_state_directory_of_root_or_none_changes_nobody(tmp_path: Path) -> None:
+    owner.act_as_owner(tmp_path)
+    owner.act_as_owner(tmp_path / "not there")
+    assert (os.geteuid(), os.getegid()) == (0, os.getgid())
+
+
+def test_litter_of_a_killed_process_is_swept(tmp_path: Path) -> None:
+    (tmp_path / ".new-0123").write_bytes(b"{")
+    owner.acquire(tmp_path).release()
+    assert not list(tmp_path.glob(".new-*"))

@@ -227,7 +227,7 @@ class Outbox:
                 fds += lane.store.to_sync()
         except OSError as exc:
             self._flash_failed(exc)
-        return fds, tuple(self._lanes[name].low() - 1 for name in LANES) if self._flash else None
+        return fds, self._low() if self._flash else None
 
     # -- with the lock held -------------------------------------------------------------------------------------------
 
@@ -245,7 +245,12 @@ class Outbox:
         self._spilled += 1
         return True
 
+    def _low(self) -> tuple[int, ...]:
+        return tuple(self._lanes[name].low() - 1 for name in LANES)
+
     def _spill(self, now: float) -> bool:
+        if not self._flash:
+            self._cursor.begin(self._low())
         try:
             for lane in self._lanes.values():
                 before = lane.loose

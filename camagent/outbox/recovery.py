@@ -12,6 +12,7 @@ from pathlib import Path
 from camagent.errors import printable
 from camagent.outbox.lane import Entry, LaneQueue
 from camagent.outbox.records import LANES, Lane, Low, Record, Settled, Stored, pack_message
+from firmware_pkg import disk
 
 _SLOT = struct.Struct("<IQQQ")  # checksum, generation, the low key of each lane
 _SLOT_AT = (0, 512)  # two slots in one page, written in turn: a torn one leaves the other
@@ -24,6 +25,7 @@ class Cursor:
         self._path = folder / "cursor"
         self._generation = 0
         self._written: tuple[int, ...] | None = None
+        self._named = False  # the file's name is known to stand on flash
         self.problem: str | None = None
 
     def read(self) -> dict[Lane, int]:
@@ -45,6 +47,10 @@ class Cursor:
                     best = dict(zip(LANES, low, strict=True))
         return best
 
+    def begin(self, low: tuple[int, ...]) -> None:
+        """A backlog begins; nothing of it is settled, so there is nothing to write down until `low` moves."""
+        self._written = low
+
     def write(self, low: tuple[int, ...]) -> int:
         """Replaces the older slot and waits until it stands on flash; the bytes written, 0 where nothing has changed.
 
@@ -61,16 +67,22 @@ class Cursor:
             os.fdatasync(fd)
         finally:
             os.close(fd)
+        if not self._named:
+            disk.fsync_folder(self._path.parent)
+            self._named = True
         self._written = low
         return _SLOT.size
 
     def remove(self) -> None:
         """There is no backlog any more.
 
+        The segments were deleted before; until that is durable, the cursor is what keeps them from going out again.
+
         Raises:
             OSError: it stays, and does no harm.
         """
-        self._written = None
+        self._written, self._named = None, False
+        disk.fsync_folder(self._path.parent)
         self._path.unlink(missing_ok=True)
 
 

@@ -6,6 +6,7 @@ closed for good; only the last one grows. After a restart a new segment is begun
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections import Counter, deque
@@ -81,6 +82,8 @@ class SegmentStore:
         self._grown = False  # the tail was written to since its last fsync
         self._unsynced: list[int] = []  # sealed files of which that is true
         self._new_in: set[Path] = set()  # folders with a new name in them
+        self._begun = False  # this process has made a segment
+        self._adopted: list[Path] = []  # files of an earlier process that nobody has fsynced for certain
         self._reading: tuple[Segment, int] | None = None
 
     # -- writing ------------------------------------------------------------------------------------------------------
@@ -108,9 +111,11 @@ class SegmentStore:
 
     def _begin(self) -> None:
         self.seal()
-        if not self._folder.exists():
+        # an empty folder may be one that a killed process has made and not fsynced
+        if not self._folder.exists() or not (self._begun or any(self._folder.iterdir())):
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._new_in.add(self._folder.parent)
+        self._begun = True
         path = self._folder / f"{self._lane}-{self._number + 1:08d}.seg"
         self._tail = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         self._number += 1
@@ -135,6 +140,9 @@ class SegmentStore:
         """Descriptors of what changed since the last call, for fsync outside the lock; the caller closes them."""
         while self._new_in:
             self._unsynced.append(os.open(self._new_in.pop(), os.O_RDONLY | os.O_CLOEXEC))
+        while self._adopted:
+            with contextlib.suppress(FileNotFoundError):  # all of it was settled meanwhile
+                self._unsynced.append(os.open(self._adopted.pop(), os.O_RDONLY | os.O_CLOEXEC))
         fds, self._unsynced = self._unsynced, []
         if self._grown and self._tail >= 0:
             fds.append(os.dup(self._tail))
@@ -194,8 +202,13 @@ class SegmentStore:
     # -- an earlier process's segments --------------------------------------------------------------------------------
 
     def adopt(self, path: Path) -> tuple[Segment, Reading]:
-        """Takes over a file that an earlier process left, in the order of the calls; the caller counts what is open in it."""
+        """Takes over a file that an earlier process left, in the order of the calls; the caller counts what is open in it.
+
+        That process may have been killed before its fsync; the next sync makes up for it.
+        """
         segment = Segment(path, own=False)
+        self._new_in |= {self._folder, self._folder.parent}
+        self._adopted.append(path)
         data = b""
         try:
             data = path.read_bytes()
