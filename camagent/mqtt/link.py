@@ -223,10 +223,13 @@ class Link:
         return info.mid
 
     def subscribe(self, topics: Sequence[str], *, retained: bool = False) -> int | None:
-        """Asks for these topics at QoS 1; on MQTT 5 without what is retained there, unless that is wanted."""
+        """Asks for these topics at QoS 1; on MQTT 5 without what is retained there, unless that is wanted.
+
+        Then the retain flag also stays on what is published while we listen: without it such a command looks like any other.
+        """
         if self.version == "5":
             handling = SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE if retained else SubscribeOptions.RETAIN_DO_NOT_SEND
-            options = SubscribeOptions(qos=1, retainHandling=handling)
+            options = SubscribeOptions(qos=1, retainAsPublished=not retained, retainHandling=handling)
             return self._client.subscribe([(topic, options) for topic in topics])[1]
         return self._client.subscribe([(topic, 1) for topic in topics])[1]
 

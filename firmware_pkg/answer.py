@@ -1,0 +1,85 @@
+"""One request of a download and the body that answers it. Everything that libraries raise leaves here as one of our errors."""
+
+from __future__ import annotations
+
+from requests import RequestException, Response
+from urllib3.exceptions import HTTPError
+
+from firmware_pkg.addresses import Url
+from firmware_pkg.errors import DownloadFailed
+from firmware_pkg.order import Rules
+from firmware_pkg.pinned import Pinned, in_words, tls_context, untrusted, untrusted_evidence
+from firmware_pkg.response import Body, Broken, Moved, Want, failed, judge
+from firmware_pkg.watch import Watch
+
+
+class Answer:
+    """One connection to one address, for one request. Methods raise Broken (try again) or DownloadFailed."""
+
+    def __init__(self, url: Url, address: str, rules: Rules, watch: Watch) -> None:
+        self._url, self._watch, self._rules = url, watch, rules
+        try:
+            self._adapter = Pinned(
+                url, address, tls_context(rules.ca_file) if url.scheme == "https" else None, opened=watch.opened
+            )
+        except OSError as exc:
+            raise failed(
+                "tls", "the file of certificate authorities cannot be used", expected="PEM certificates",
+                found=str(rules.ca_file), fix="name a file with the authority's certificate",
+            ) from exc  # fmt: skip
+        self._response: Response | None = None
+        self._framed = True
+
+    def ask(self, headers: dict[str, str], want: Want) -> Body | Moved:
+        """Sends the request and judges the answer's head."""
+        limits, left = self._rules.limits, self._watch.left_s
+        try:
+            with self._watch.head(limits.connect_s + limits.read_s):
+                timeouts = (min(limits.connect_s, left), min(limits.read_s, left))
+                self._response = self._adapter.ask(self._url, headers, timeouts)
+        except (RequestException, HTTPError, OSError) as exc:
+            raise self._trouble(exc) from exc
+        found = judge(self._response.status_code, self._response.headers, want)
+        self._framed = not isinstance(found, Body) or found.framed
+        return found
+
+    def read(self, most: int) -> bytes:
+        """What comes next: 1 to `most` bytes."""
+        assert self._response is not None
+        try:
+            with self._watch.body() as came:
+                data: bytes = self._response.raw.read1(most, decode_content=False)
+                came.append(len(data))
+        except (HTTPError, OSError) as exc:
+            raise self._trouble(exc) from exc
+        if not data:
+            raise Broken("the connection ended before the file did")
+        return data
+
+    def goes_on(self) -> bool:
+        """Whether the server sends more; asked when everything that was announced is here."""
+        if self._framed:
+            return False
+        try:
+            with self._watch.head(self._rules.limits.read_s):
+                return bool(self.read(1))
+        except (Broken, TimeoutError):
+            return False  # the body is complete; how the server ends the connection is its own affair
+
+    def close(self) -> None:
+        """Gives the connection up, read or not."""
+        if self._response is not None:
+            self._response.close()
+        self._adapter.close()
+        self._watch.closed()
+
+    def _trouble(self, exc: Exception) -> Broken | DownloadFailed:
+        verdict = untrusted(exc)
+        if verdict is None:
+            return Broken(in_words(exc))
+        return failed(
+            "tls",
+            f"{self._url.authority} does not prove that it is that server",
+            fix="give the server a certificate for its name, from an authority that this device knows",
+            **untrusted_evidence(verdict, f"a certificate for {self._url.host}, from a known authority"),
+        )
