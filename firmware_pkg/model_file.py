@@ -50,7 +50,7 @@ def require_self_contained(data: bytes) -> None:
     except ValueError as exc:
         raise ManifestInvalid(
             f"the model is not ONNX: {exc}",
-            evidence={"begins with": data[:8].hex(" ")},
+            evidence={"begins with": data[:8].hex(" ") or "nothing", "expected": "an ONNX model that has a graph"},
             fix="give an .onnx file as the exporter wrote it",
         ) from exc
 
@@ -65,7 +65,7 @@ def _check(data: bytes | Value, kind: str, domains: frozenset[str] | set[str], d
         elif kind == "tensor" and (number == _EXTERNAL_DATA or (number == _DATA_LOCATION and value == _EXTERNAL)):
             raise ManifestInvalid(
                 "the model keeps tensors in a file beside it",
-                evidence={"tensor": "external data"},
+                evidence={"found": "a tensor with external data", "expected": "all weights inside the model file"},
                 fix="save it as one file: onnx.save(model, path, save_as_external_data=False)",
             )
         elif kind == "node" and number == _NODE_DOMAIN and _text(value) not in domains:

@@ -178,7 +178,7 @@ def test_a_camera_of_the_configuration_brings_its_privacy_masks(bundles: Path, t
     bundle, picture = make_bundle(bundles), shared("images/bus.jpg")
     config = tmp_path / "camagent.toml"
     config.write_text(
-        f'[[camera]]\nname = "front"\nurl = "{picture}"\n[[camera.mask]]\nname = "right"\n'
+        f'[agent]\nallow_unsigned = true\n[[camera]]\nname = "front"\nurl = "{picture}"\n[[camera.mask]]\nname = "right"\n'
         "polygon = [[0.3, 0.0], [1.0, 0.0], [1.0, 1.0], [0.3, 1.0]]\n"
     )
     open_view = lines(camagent("infer", str(bundle), str(picture), "--json").stdout)[0]

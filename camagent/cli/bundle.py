@@ -1,32 +1,79 @@
-"""camagent bundle ..: what builds, shows and moves model bundles."""
+"""camagent bundle ..: what builds, signs, verifies, shows and moves bundles. A command is imported when it is called."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 import click
 
-from camagent.cli.bundle_create import create
-from camagent.errors import printable
-from firmware_pkg import archive
+from camagent.errors import InputError, printable
 from firmware_pkg.manifest import Golden, Manifest, dump
 
 
-@click.group(epilog="Example: camagent bundle inspect fastestdet-1.0.0.cambundle")
+class _Place(NamedTuple):
+    module: str
+    attribute: str
+    text: str  # stands here so that the list of commands imports none of them
+
+
+# name -> where its click command is
+COMMANDS: Mapping[str, _Place] = MappingProxyType({
+    "activate": _Place("camagent.cli.bundle_store", "activate", "Put a stored version on trial."),
+    "create": _Place("camagent.cli.bundle_create", "create", "Build a bundle from a model and golden pictures."),
+    "inspect": _Place("camagent.cli.bundle", "inspect", "Show a bundle's manifest, unverified."),
+    "install": _Place("camagent.cli.bundle_store", "install", "Verify, store, test and put on trial, on this machine."),
+    "list": _Place("camagent.cli.bundle_store", "list_bundles", "Show which bundles are stored and which run."),
+    "push": _Place("camagent.cli.bundle_push", "push", "Upload a bundle to a camera."),
+    "rollback": _Place("camagent.cli.bundle_store", "rollback", "Go back to the last confirmed version."),
+    "sign": _Place("camagent.cli.bundle_sign", "sign", "Add a signature."),
+    "verify": _Place("camagent.cli.bundle_verify", "verify", "Check a bundle and show how far it came."),
+})  # fmt: skip
+
+
+class _Commands(click.Group):
+    """Commands by name, imported when they are called or asked for help."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in alphabetical order."""
+        del ctx
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, imported now."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        found: click.Command = getattr(import_module(COMMANDS[cmd_name].module), COMMANDS[cmd_name].attribute)
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The table of commands, without importing any of them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name].text) for name in sorted(COMMANDS)])
+
+
+@click.group(cls=_Commands, epilog="Example: camagent bundle verify fastestdet-1.0.0.cambundle --trust root.json")
 def command() -> None:
-    """Build and inspect model bundles."""
+    """Build, sign, verify, show and move model bundles."""
 
 
-command.add_command(create)
-
-
-@command.command(epilog="Example: camagent bundle inspect fastestdet-1.0.0.cambundle --json")
+@click.command(epilog="Example: camagent bundle inspect fastestdet-1.0.0.cambundle --json")
 @click.argument("bundle", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def inspect(bundle: Path, as_json: bool) -> None:
     """Show a bundle's manifest. It is not verified here, and only bundle.json is read."""
-    manifest, _ = archive.read_manifest(bundle)
+    from firmware_pkg import archive
+
+    try:
+        manifest, _ = archive.read_manifest(bundle)
+    except OSError as exc:
+        raise InputError(f"the bundle {bundle} cannot be read: {exc.strerror}", fix="check the path") from exc
     if as_json:
         shown = {"schema": "camagent.bundle/1", "verified": False, "manifest": json.loads(dump(manifest))}
         click.echo(json.dumps(shown))

@@ -13,15 +13,16 @@ import msgspec
 from rich.console import Console
 from rich.progress import Progress
 
-from camagent import config_file, vitals
+from camagent import config_file
 from camagent.backends import BackendOptions
 from camagent.bodies import Body, ModelRef, encode
+from camagent.cli.tool_bundle import load_bundle, trust_option
 from camagent.cli.words import summary
 from camagent.config import Config
 from camagent.errors import InputError, printable
 from camagent.frame import Frame
 from camagent.messages import Author, body_of
-from camagent.pipeline import BACKENDS, FilterRule, Steps, encode_rle, load_model, named_frames, passed_over
+from camagent.pipeline import FilterRule, Steps, encode_rle, named_frames, passed_over
 from camagent.redact import without_credentials
 from camagent.sinks import VideoSink, annotate, write_picture
 
@@ -35,17 +36,17 @@ DEFAULT_OUT = Path("camagent-out")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per frame and line; draws only with --out.")
 @click.option("--min-score", type=click.FloatRange(0, 1), help="Threshold instead of the bundle's.")
 @click.option("--frames", "limit", type=click.IntRange(1), help="Stop after this many frames of each input.")
+@trust_option
 @click.option(
     "-c", "--config", "config_path", type=click.Path(path_type=Path), help="Configuration whose trust and [onnx] apply."
 )
 def command(
     bundle: Path, inputs: tuple[str, ...], out: Path | None, as_json: bool, min_score: float | None, limit: int | None,
-    config_path: Path | None,
+    trust: tuple[Path, ...], config_path: Path | None,
 ) -> None:  # fmt: skip
     """Run BUNDLE on pictures, folders, videos or RTSP URLs; an INPUT that is a camera's name in -c FILE is that camera."""
     config = config_file.load(config_path).config if config_path else Config()
-    model = load_model(bundle, allow_unsigned=True, backends=BACKENDS, backend="auto", device=vitals.device())
-    click.echo(f"warning[UNSIGNED]: {printable(bundle)} was not verified", err=True)
+    model = load_bundle(bundle, trust, config if config_path else None)
     manifest = model.manifest
     rule = FilterRule(manifest.thresholds.min_score if min_score is None else min_score, manifest.thresholds.nms_iou)
     steps = Steps(model, rule, BackendOptions(config.onnx.intra_op_threads, config.onnx.providers))
