@@ -1,5 +1,6 @@
 """An agent for IP cameras: RTSP in, detections out over MQTT, and a reason whenever there are none."""
 
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
 try:
@@ -7,4 +8,7 @@ try:
 except PackageNotFoundError:  # a checkout on the path that nobody installed
     __version__ = "0.0.0+uninstalled"
 
-__all__ = ["__version__"]
+# No clock that shows less can be right. Set at every release; a bundle's expiry is never judged before it.
+BUILD_TIME = datetime(2026, 11, 23, tzinfo=UTC)
+
+__all__ = ["BUILD_TIME", "__version__"]

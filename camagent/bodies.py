@@ -8,6 +8,8 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from camagent.commands import CommandAnswer
+
 Box: TypeAlias = tuple[float, float, float, float]
 
 
@@ -160,14 +162,46 @@ class AgentHealthBody(Body, frozen=True, kw_only=True):
     previous: dict[str, Any] | None  # the run before this one and its last seq per camera, as far as known
     clock: dict[str, Any]
     trust: dict[str, Any]
+    trust_expires: float | None  # seconds since 1970; new installs stop then, what runs goes on
     disk: dict[str, Any]
     temperature: float | None  # degrees Celsius of the SoC
     outbox: dict[str, Any]
     mqtt: dict[str, Any]
     allow_unsigned: bool
     config: dict[str, Any]
+    web: dict[str, Any] = {}
     errors: dict[str, int] = {}
     probe: bool | UnsetType = UNSET
+
+
+class BundleRefusal(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a bundle of this name was turned away last."""
+
+    code: str
+    what: str
+    fix: str
+    version: str
+    time: float
+
+
+class BundleFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """One name in the store. `current` is the version that runs; during a trial that is the one on trial."""
+
+    current: str | None
+    trial: str | None
+    previous: str | None  # the last confirmed one before `current`: what a rollback goes back to
+    stored: tuple[str, ...]
+    rollback_index: int
+    last_refusal: BundleRefusal | None
+    progress: dict[str, float] | UnsetType = UNSET  # of the trial: frames and seconds without a failure
+
+
+class BundleStateBody(Body, frozen=True, kw_only=True):
+    """`bundle/state`: what is installed, on trial and refused, by bundle name; published at every step."""
+
+    bundles: dict[str, BundleFacts]
+    activity: dict[str, Any] | None = None  # {"state", "name", "since"} while something is being installed
+    command: CommandAnswer | None = None  # the answer to the last `cmd/bundle`
 
 
 class DetectBody(Body, frozen=True, kw_only=True):
@@ -186,6 +220,7 @@ BODIES: Mapping[str, type[Body]] = {
     "camagent.camera-health/1": CameraHealthBody,
     "camagent.health/1": AgentHealthBody,
     "camagent.detect/1": DetectBody,
+    "camagent.bundle-state/1": BundleStateBody,
 }
 SCHEMA_OF: Mapping[type[Body], str] = {body: name for name, body in BODIES.items()}
 

@@ -9,24 +9,24 @@ from dataclasses import dataclass
 from typing import Any
 
 from camagent.backends import BackendOptions
-from camagent.bodies import CameraHealthBody, DetectBody, HealthModel, ModelRef, encode
+from camagent.bodies import CameraHealthBody, DetectBody, HealthModel, encode
 from camagent.clock import Clock
 from camagent.config import Camera
-from camagent.errors import BackendError, CodedError, InputError, printable
-from camagent.filters import rule_for, unknown_labels
+from camagent.errors import BackendError, CodedError, printable
 from camagent.frame import Classes, Detections, Frame, Result
 from camagent.health import CameraCounters, CameraFacts, Finding, State, reason
 from camagent.messages import Author, Message, Topics, body_of, message_of
+from camagent.model_holder import Habits, Loaded, ModelHolder
 from camagent.models import UsableBundle
 from camagent.slot import Slot
 from camagent.sources import Source, SourceStatus, open_source
 from camagent.stage import Stage
-from camagent.steps import Steps, encode_rle
+from camagent.steps import encode_rle
 from camagent.vitals import rss_bytes
+from firmware_pkg.errors import TrialFailed
 
 log = logging.getLogger("camagent")
 
-BUNDLE_RETRY_S = 5.0
 STOP_S = 2.0
 _TAKE_S = 0.5
 
@@ -43,6 +43,7 @@ class Surroundings:
     send: Callable[[Message], None]
     note_seq: Callable[[str, int, int], None]
     load_bundle: Callable[[Camera], UsableBundle]
+    tell_failed: Callable[[UsableBundle, CodedError], None]  # the bundle on trial is no good
     delivery: Callable[[str], Finding | None]  # why messages do not arrive, given what became of the newest one
 
 
@@ -66,12 +67,11 @@ class CameraRunner:
         self._around = around
         self._slot: Slot[Frame] = Slot()
         self._source: Source = open_source(camera, clock=around.clock)
-        self._refused: Finding | None = Finding("no-bundle", "the bundle is still being loaded")
         self._failed: Finding | None = None
-        self._steps: Steps | None = None
-        self._author: Author | None = None
         self._next_seq = next_seq
         self._last_class: int | None = None
+        habits = Habits(around.topics.agent, around.run, around.options, around.clock, around.load_bundle, around.tell_failed)
+        self._models = ModelHolder(camera, habits, self.counters.errors, self._died)
         self._reader = Stage(f"{camera.name}-reader", self._read, self._died)
         self._worker = Stage(f"{camera.name}-worker", self._work, self._died)
 
@@ -93,6 +93,14 @@ class CameraRunner:
     def dead(self) -> bool:
         """True when a thread ended by an error: the pipeline makes a new runner."""
         return self._failed is not None
+
+    def renew_model(self) -> None:
+        """Another bundle is in force for this camera: it takes over between two frames."""
+        self._models.renew()
+
+    def release_model(self) -> None:
+        """Memory is needed for another model: this one is closed between two frames, and loaded again after that."""
+        self._models.release()
 
     def turn(self, switch: Switch) -> None:
         """Switches detection on or off and publishes the answer."""
@@ -119,7 +127,7 @@ class CameraRunner:
             return "failed"
         if not self.switch.on:
             return "off"
-        if self._steps is None:
+        if self._models.loaded is None:
             return "waiting-bundle"
         return "running" if self.source.state == "running" else "waiting-source"
 
@@ -128,17 +136,17 @@ class CameraRunner:
         source = self.source
         window = self.counters.window()
         now = self._around.clock.monotonic()
-        steps = self._steps
+        loaded = self._models.loaded
         facts = CameraFacts(
             state=self.state(),
             source=Finding(source.reason, source.sentence) if source.reason else None,
-            bundle=self._failed or self._refused,
+            bundle=self._failed or self._models.refused,
             delivery=self._around.delivery(self.counters.last_outcome),
             frame_age=None if source.last_frame is None else now - source.last_frame,
             stall_timeout=self.camera.stall_timeout,
             window=window,
-            detects=steps is None or steps.manifest.task.startswith("detect"),
-            min_score=steps.rule.min_score if steps else 0.0,
+            detects=loaded is None or loaded.steps.manifest.task.startswith("detect"),
+            min_score=loaded.steps.rule.min_score if loaded else 0.0,
             by=self.switch.by,
         )
         return reason(facts)
@@ -147,10 +155,8 @@ class CameraRunner:
         """The body of `<camera>/health`."""
         around, source, window, found = self._around, self.source, self.counters.window(), self.finding()
         totals, outcomes = self.counters.totals, self.counters.outcomes
-        steps = self._steps
-        model = HealthModel(
-            name=steps.manifest.name, version=steps.manifest.version, backend=steps.backend_name, signature=steps.signature
-        ) if steps else None  # fmt: skip
+        loaded = self._models.loaded
+        model = _model_facts(loaded) if loaded else None
         return CameraHealthBody(
             schema="camagent.camera-health/1",
             time=around.clock.wall(),
@@ -182,54 +188,47 @@ class CameraRunner:
         self._source.run(stop, self._slot)
 
     def _work(self, stop: threading.Event) -> None:
+        models = self._models
         try:
-            while not (stop.is_set() or self._slot.closed) and not self._open_model():
-                stop.wait(BUNDLE_RETRY_S)
-            while (frame := self._slot.take(_TAKE_S)) is not None or not (stop.is_set() or self._slot.closed):
-                if frame is not None and self.switch.on:
+            while True:
+                if not models.ready():
+                    if stop.is_set() or self._slot.closed:
+                        return
+                    models.wait(stop)
+                    continue
+                frame = self._slot.take(_TAKE_S)
+                if frame is None and (stop.is_set() or self._slot.closed):
+                    return
+                if frame is not None and self.switch.on and models.ready():
                     self._infer(frame)
         finally:
-            if self._steps:
-                self._steps.close()
-
-    def _open_model(self) -> bool:
-        """Loads bundle and model; a refusal is told in `health` and tried again, the camera stays up."""
-        camera = self.camera
-        try:
-            bundle = self._around.load_bundle(camera)
-            manifest = bundle.manifest
-            labels, groups = manifest.label_names, manifest.label_groups
-            rule = rule_for(camera, labels, groups, manifest.thresholds.min_score, manifest.thresholds.nms_iou)
-            steps = Steps(bundle, rule, self._around.options, self._around.clock)
-            steps.warm_up()
-        except CodedError as exc:
-            code = "no-bundle" if isinstance(exc, InputError) else "bundle-refused"
-            refusal = Finding(code, f"{exc.code}: {exc.what} ({exc.fix})")
-            if refusal != self._refused:
-                log.error("%s: %s", camera.name, exc.render())  # noqa: TRY400  a sentence, not a traceback
-            self._refused = refusal
-            self.counters.errors[exc.code] += 1
-            return False
-        for label in unknown_labels(camera, labels, groups):
-            log.warning("%s: the model has no label %r, so the filter can never let it through", camera.name, label)
-        ref = ModelRef(name=manifest.name, version=manifest.version)
-        self._author = Author(self._around.topics.agent, camera.name, self._around.run, ref, labels, groups)
-        self._steps, self._refused = steps, None
-        log.info("%s: runs %s %s on %s", camera.name, ref.name, ref.version, steps.backend_name)
-        return True
+            models.close()
 
     def _infer(self, frame: Frame) -> None:
-        assert self._steps is not None
+        loaded = self._models.loaded
+        assert loaded is not None
+        trial = loaded.bundle.trial
         try:
-            result = self._steps.run(frame)
+            result = loaded.steps.run(frame)
         except BackendError as exc:
             if not self.counters.errors[exc.code]:
                 log.error("%s: %s", self.camera.name, exc.render())  # noqa: TRY400  a sentence, not a traceback
             self.counters.failed(exc.code)
+            if trial is not None and trial.erred(self.camera.name, exc):
+                self._around.tell_failed(loaded.bundle, exc)
             return
+        except Exception as exc:
+            if trial is None:
+                raise
+            log.exception("%s: the bundle on trial cannot be worked with", self.camera.name)
+            self.counters.failed(TrialFailed.code)
+            self._around.tell_failed(loaded.bundle, _as_failed_trial(exc))
+            return
+        if trial is not None:
+            trial.inferred(self.camera.name)
         self.counters.inferred(result.counts, result.latency)
         if self._worth_publishing(result):
-            self._publish(result)
+            self._publish(result, loaded.author)
 
     def _worth_publishing(self, result: Result) -> bool:
         match result.outcome:
@@ -242,14 +241,13 @@ class CameraRunner:
             case _:
                 return True
 
-    def _publish(self, result: Result) -> None:
-        assert self._author is not None
+    def _publish(self, result: Result, author: Author) -> None:
         around, name = self._around, self.camera.name
         seq = 0
         if isinstance(result.outcome, Detections):
             seq = self._next_seq()
             around.note_seq(name, around.run, seq)
-        body = body_of(result, self._author, seq, around.clock.wall(), encode_rle)
+        body = body_of(result, author, seq, around.clock.wall(), encode_rle)
         self.counters.published()
         around.send(message_of(body, around.topics, name, around.qos))
 
@@ -259,6 +257,19 @@ class CameraRunner:
         self._failed = Finding("stage-died", f"{stage}: {type(exc).__name__}: {printable(exc)}")
         self._slot.close()
         self._reader.stop.set()
+
+
+def _as_failed_trial(exc: BaseException) -> TrialFailed:
+    return TrialFailed(
+        "the model's answer could not be worked on",
+        evidence={"cause": f"{type(exc).__name__}: {exc}"},
+        fix="run it with 'camagent infer' on a workstation, mend it, and install it as a new version",
+    )
+
+
+def _model_facts(loaded: Loaded) -> HealthModel:
+    ref, steps = loaded.author.model, loaded.steps
+    return HealthModel(name=ref.name, version=ref.version, backend=steps.backend_name, signature=steps.signature)
 
 
 def _source_facts(source: SourceStatus) -> dict[str, Any]:

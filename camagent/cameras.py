@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 
+from camagent.bodies import CameraHealthBody
 from camagent.camera import CameraRunner, Surroundings, Switch
 from camagent.clock import Clock
 from camagent.commands import DetectSwitches
@@ -102,6 +103,10 @@ class Cameras:
                 self._told[name] = standing
                 yield runner, is_new
 
+    def healths(self) -> list[CameraHealthBody]:
+        """Any thread: the body of every camera's `health`."""
+        return [runner.health() for runner in list(self._runners.values())]
+
     def tell_anew(self) -> None:
         """A new MQTT client knows no retained state: everything counts as changed."""
         self._told.clear()
@@ -114,6 +119,18 @@ class Cameras:
         for name in names:
             self._drop(name)
         return names
+
+    def renew(self, bundle: str) -> None:
+        """Any thread: another bundle of that name is in force."""
+        for runner in list(self._runners.values()):
+            if runner.camera.bundle == bundle:
+                runner.renew_model()
+
+    def release(self, bundle: str) -> None:
+        """Any thread: memory is needed; the models of that name are closed between two frames, a `renew` follows."""
+        for runner in list(self._runners.values()):
+            if runner.camera.bundle == bundle:
+                runner.release_model()
 
     def note_command(self, name: str, payload: bytes) -> None:
         """Any thread: a word for a camera's detect switch."""

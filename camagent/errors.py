@@ -8,12 +8,13 @@ CodedError
 |   +-- SourceError
 |   +-- BrokerError
 +-- Refusal (exit 1)              a finding that is the command's answer
-+-- BackendError, HeadError
+|   +-- Busy, BackendError, HeadMismatch, LabelCountMismatch
++-- firmware_pkg.errors.Refused   a bundle is refused; ModelMismatch is its MANIFEST_INVALID
 """
 
 from __future__ import annotations
 
-from firmware_pkg.errors import StateError, UnsignedNotAllowed
+from firmware_pkg.errors import ManifestInvalid, StateError, UnsignedNotAllowed
 from signing.errors import CodedError, printable
 
 
@@ -74,16 +75,20 @@ class Refusal(CodedError):
     code = "REFUSED"
 
 
+class Busy(Refusal):
+    """Another bundle is being installed, activated or taken back at this moment."""
+
+    code = "BUSY"
+
+
 class BackendError(Refusal):
     """The model cannot be loaded or run."""
 
     code = "BACKEND_FAILED"
 
 
-class ModelMismatch(Refusal):
+class ModelMismatch(ManifestInvalid):
     """What the manifest declares is not what the model has."""
-
-    code = "MANIFEST_INVALID"
 
 
 class HeadMismatch(Refusal):
@@ -101,6 +106,7 @@ class LabelCountMismatch(Refusal):
 __all__ = [
     "BackendError",
     "BrokerError",
+    "Busy",
     "CodedError",
     "ConfigError",
     "HeadMismatch",

@@ -1,4 +1,4 @@
-"""Pictures with a known answer: what the float model sees on them, and whether that is what the user says is on them."""
+"""Pictures with a known answer: what the float model sees on them, and whether a camera's model sees the same."""
 
 from __future__ import annotations
 
@@ -11,10 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from camagent.backends import BackendOptions
+from camagent.errors import InputError
+from camagent.filters import FilterRule
 from camagent.frame import Classes, ClassMap, Detections, Frame, Outcome
+from camagent.inputs import picture_frame
+from camagent.models import UsableBundle
 from camagent.steps import Steps
-from firmware_pkg.manifest import Expectation
+from firmware_pkg.errors import GoldenFailed
+from firmware_pkg.manifest import Expectation, Golden
 
+SHARE_TOLERANCE = 0.05  # of the picture's area, by which a quantised model's class may differ
 MIN_SHARE = 0.01  # a class of a semantic map that covers less is not "seen"
 
 
@@ -70,6 +77,122 @@ def disagreements(declared: Mapping[str, int], seen: Mapping[str, int]) -> list[
         for label, wanted in declared.items()
         if seen.get(label, 0) < wanted
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenResult:
+    """How a model did on one golden picture. `recall`: share of what the float model saw that is seen again, 0..1."""
+
+    image: str
+    recall: float
+    seen: Mapping[str, int]
+    missing: tuple[str, ...]  # sentences: declared and not seen
+    score_max: float
+
+
+def check(steps: Steps, golden: Sequence[Golden], files: Mapping[str, bytes]) -> tuple[GoldenResult, ...]:
+    """Runs every golden picture the whole way: decode, preprocess, backend, head, filters.
+
+    Args:
+        steps: the model under test.
+        golden: the manifest's entries.
+        files: the pictures' verified bytes.
+
+    Raises:
+        GoldenFailed: less than `min_recall` of what the float model saw is seen, a declared label is missing, or a picture
+            cannot be decoded.
+        BackendError: the model fails on one.
+    """
+    results = tuple(_check_one(steps, entry, files[entry.image]) for entry in golden)
+    for entry, result in zip(golden, results, strict=True):
+        if result.recall < entry.min_recall or result.missing:
+            raise _failed(steps, entry, result)
+    return results
+
+
+def test(bundle: UsableBundle, options: BackendOptions) -> dict[str, str | int | float]:
+    """Opens a bundle's model, warms it up and shows it its golden pictures: what was measured, for the checklist.
+
+    Raises:
+        CodedError: BackendError, HeadMismatch, LabelCountMismatch, ModelMismatch, GoldenFailed: it may not run.
+    """
+    manifest = bundle.manifest
+    rule = FilterRule(manifest.thresholds.min_score, manifest.thresholds.nms_iou)
+    steps = Steps(bundle, rule, options)
+    try:
+        steps.warm_up()
+        results = check(steps, manifest.golden, bundle.golden)
+    finally:
+        steps.close()
+    if not results:
+        return {"pictures": 0, "note": "the bundle has no golden picture: only that its model opens and runs was tested"}
+    seen: Counter[str] = Counter()
+    for result in results:
+        seen.update(result.seen)
+    return {"pictures": len(results), "recall": round(min(result.recall for result in results), 3), "seen": _listed(seen)}
+
+
+def _check_one(steps: Steps, entry: Golden, picture: bytes) -> GoldenResult:
+    try:
+        frame = picture_frame(picture, entry.image)
+    except InputError as exc:
+        raise GoldenFailed(
+            f"the golden picture {entry.image} cannot be decoded",
+            evidence={"cause": exc.what} | dict(exc.evidence),
+            fix=exc.fix,
+        ) from exc
+    prepared = steps.prepare(frame)
+    outcome, counts = steps.decode(steps.backend.infer(prepared.tensor), prepared.letterbox)
+    found = expectations(outcome, steps.manifest.label_names, steps.rule.min_score, frame)
+    seen = Counter(item.label for item in found)
+    missing = tuple(disagreements(entry.declared, seen))
+    return GoldenResult(entry.image, recall(entry.expect, found, entry.min_iou), seen, missing, counts.score_max)
+
+
+def recall(expected: Sequence[Expectation], found: Sequence[Expectation], min_iou: float) -> float:
+    """Share of the expected objects that were found: same label and, where there are boxes, IoU >= min_iou; 1 for none."""
+    left = list(found)
+    hits = 0
+    for item in sorted(expected, key=lambda item: -item.score):
+        fitting = [other for other in left if other.label == item.label and _alike(item, other, min_iou)]
+        if fitting:
+            hits += 1
+            left.remove(max(fitting, key=lambda other: _iou(item, other)))
+    return hits / len(expected) if expected else 1.0
+
+
+def _alike(item: Expectation, other: Expectation, min_iou: float) -> bool:
+    if item.share is not None:
+        return other.share is not None and abs(item.share - other.share) <= SHARE_TOLERANCE
+    return item.box_norm is None or _iou(item, other) >= min_iou
+
+
+def _iou(item: Expectation, other: Expectation) -> float:
+    if item.box_norm is None or other.box_norm is None:
+        return 0.0
+    a, b = item.box_norm, other.box_norm
+    shared = max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared
+    return shared / union if union > 0 else 0.0
+
+
+def _failed(steps: Steps, entry: Golden, result: GoldenResult) -> GoldenFailed:
+    expected = Counter(item.label for item in entry.expect)
+    return GoldenFailed(
+        f"{steps.manifest.name} {steps.manifest.version} does not see on {entry.image} what it should",
+        evidence={
+            "expected": _listed(expected or entry.declared),
+            "seen": _listed(result.seen),
+            "recall": f"{result.recall:.2f}, needed {entry.min_recall:g}",
+            "declared and missing": "; ".join(result.missing) or "nothing",
+            "best score": f"{result.score_max:.3f}, threshold {steps.rule.min_score:g}",
+        },
+        fix="on the workstation: 'camagent selftest --bundle F' names the setting; then build, sign and install it again",
+    )
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {label}" for label, count in counts.items()) or "nothing"
 
 
 def _pack(tensor: NDArray[Any], outputs: Sequence[NDArray[Any]]) -> bytes:

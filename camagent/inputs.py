@@ -10,7 +10,7 @@ import msgspec
 from camagent.config import Camera
 from camagent.errors import InputError, printable
 from camagent.frame import Frame
-from camagent.sources import is_picture, list_pictures, open_source
+from camagent.sources import decode_picture, is_picture, list_pictures, open_source
 
 
 def named_frames(source: str, camera: Camera | None = None) -> Iterator[tuple[str, Frame]]:
@@ -39,6 +39,11 @@ def one_picture(path: Path) -> Frame:
         what = "is no JPEG or PNG picture" if path.exists() else "is not there"
         raise InputError(f"{printable(path)} {what}", fix="give a JPEG or PNG picture")
     return _picture(Camera(name="picture", url=str(path)))
+
+
+def picture_frame(data: bytes, name: str) -> Frame:
+    """A picture that is in memory, such as a bundle's golden one. Raises InputError: no JPEG or PNG, too large, damaged."""
+    return Frame(decode_picture(data, printable(name)), None, 0.0, "arrival", 0.0, 0.0)
 
 
 def _picture(camera: Camera) -> Frame:

@@ -1,19 +1,23 @@
-"""Which bundle a camera runs: where it lies, whether it may run here, and which of its artifacts fits this machine."""
+"""From a verified bundle to a model that may run here: which of its artifacts fits this machine, and its bytes."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import BinaryIO, Literal
 
-from camagent.errors import InputError, UnsignedNotAllowed
-from firmware_pkg import archive
-from firmware_pkg.errors import ArtifactTarget, FileMissing
+from camagent.trial import Trial
+from firmware_pkg import soc
+from firmware_pkg import verify as verifier
+from firmware_pkg.errors import ArtifactTarget
 from firmware_pkg.manifest import Artifact, Manifest
 from firmware_pkg.model_file import require_self_contained
+from firmware_pkg.verify import Policy
 
 BUNDLE_SUFFIX = ".cambundle"
+# what a runtime needs beside the weights while it opens them: a copy, the optimised graph, work space
+_ROOM_FACTOR = 4
+_ROOM_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,6 +28,9 @@ class UsableBundle:
     artifact: Artifact
     model: bytes
     signature: Literal["verified", "unsigned"]
+    digest: str = ""  # identity of the bundle's content; "" for bytes that came out of no bundle
+    golden: Mapping[str, bytes] = field(default_factory=dict)  # the golden pictures and tensors, where they were asked for
+    trial: Trial | None = None
 
 
 def is_path(bundle: str) -> bool:
@@ -31,26 +38,29 @@ def is_path(bundle: str) -> bool:
     return "/" in bundle or bundle.endswith(BUNDLE_SUFFIX)
 
 
-def load(path: Path, *, allow_unsigned: bool, backends: Collection[str], backend: str, device: str) -> UsableBundle:
-    """A bundle file -> what may run. Raises Refused, UnsignedNotAllowed; InputError for a missing file."""
-    try:
-        bundle = archive.read(path)
-    except OSError as exc:
-        raise InputError(
-            f"the bundle {path} cannot be read: {exc.strerror}",
-            evidence={"file": path},
-            fix="name a .cambundle file that exists",
-        ) from exc
-    if not allow_unsigned:
-        raise UnsignedNotAllowed(
-            f"bundle {bundle.manifest.name} {bundle.manifest.version} has no verified signature",
-            evidence={"signatures": len(bundle.signatures), "agent.allow_unsigned": "false"},
-            fix="sign it, or set agent.allow_unsigned = true on a development machine",
-        )
-    artifact = choose_artifact(bundle.manifest, backends=backends, backend=backend, device=device)
-    if artifact.path not in bundle.files:
-        raise FileMissing(f"{artifact.path!r} is not in the bundle", fix="build the bundle again")
-    return usable(bundle.manifest, artifact, bundle.files[artifact.path])
+def load(
+    source: BinaryIO, policy: Policy, *, backends: Collection[str], backend: str, device: str, golden: bool = False
+) -> UsableBundle:
+    """A bundle on disk -> what may run: exactly the bytes that were hashed.
+
+    Raises:
+        Refused: as firmware_pkg.verify.load; ArtifactTarget where no model of it runs here; ManifestInvalid for an ONNX
+            model that reaches for other files.
+    """
+
+    def wanted(manifest: Manifest) -> list[str]:
+        names = [choose_artifact(manifest, backends=backends, backend=backend, device=device).path]
+        for item in manifest.golden if golden else ():
+            names += [item.image] + ([item.reference] if item.reference else [])
+        return names
+
+    loaded = verifier.load(source, policy, wanted)
+    manifest = loaded.verified.manifest
+    artifact = choose_artifact(manifest, backends=backends, backend=backend, device=device)
+    rest = {name: data for name, data in loaded.files.items() if name != artifact.path}
+    made = usable(manifest, artifact, loaded.files[artifact.path])
+    signature: Literal["verified", "unsigned"] = "verified" if loaded.verified.signers else "unsigned"
+    return replace(made, golden=rest, signature=signature, digest=loaded.verified.digest)
 
 
 def usable(manifest: Manifest, artifact: Artifact, model: bytes) -> UsableBundle:
@@ -64,7 +74,7 @@ def choose_artifact(manifest: Manifest, *, backends: Collection[str], backend: s
     """The first artifact whose backend is installed (and wanted, unless "auto") and whose targets name this device or "*"."""
     for artifact in manifest.artifacts:
         wanted = backend in ("auto", artifact.backend)
-        if wanted and artifact.backend in backends and ("*" in artifact.targets or device in artifact.targets):
+        if wanted and artifact.backend in backends and soc.fits(device, artifact.targets):
             return artifact
     offered = ", ".join(f"{a.backend} for {'/'.join(a.targets)}" for a in manifest.artifacts)
     raise ArtifactTarget(
@@ -76,3 +86,8 @@ def choose_artifact(manifest: Manifest, *, backends: Collection[str], backend: s
         },
         fix='build the bundle with an artifact for this machine, or set the camera\'s backend = "auto"',
     )
+
+
+def both_fit(available: int, model_bytes: int) -> bool:
+    """Whether a second model of that size can be opened beside the running one (bytes of memory that are free to use)."""
+    return available >= model_bytes * _ROOM_FACTOR + _ROOM_BYTES

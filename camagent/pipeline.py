@@ -12,19 +12,21 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
-from camagent import __version__, models, vitals
+from camagent import __version__, vitals
 from camagent.backends import BackendOptions
-from camagent.bodies import AgentHealthBody, encode
+from camagent.bodies import AgentHealthBody, BundleStateBody, encode
+from camagent.bundles import Bundles
 from camagent.camera import CameraRunner, Surroundings
 from camagent.cameras import Cameras
 from camagent.clock import Clock, StepWatch, SystemClock
-from camagent.config import Camera, Config
+from camagent.config import Config
 from camagent.config_file import Loaded, load
-from camagent.errors import ConfigError, InputError, printable
+from camagent.errors import CodedError, ConfigError, StateError, printable
 from camagent.filters import FilterRule
 from camagent.health import Finding
 from camagent.inputs import named_frames, one_picture, passed_over
@@ -33,17 +35,18 @@ from camagent.models import UsableBundle, usable
 from camagent.models import load as load_model
 from camagent.mqtt import Endpoint, MqttClient, Observer
 from camagent.notify import notify
+from camagent.orders import Orders, prefixes
 from camagent.outbox import Outbox
 from camagent.owner import Owner, acquire
 from camagent.sources import open_source
 from camagent.steps import Steps, encode_rle
+from camagent.trust_desk import TrustDesk
 
 log = logging.getLogger("camagent")
 
 TICK_S = 0.5
 HEALTH_S = 10.0
 DRAIN_S = 3.0
-BACKENDS = ("onnx",)
 _NOT_DELIVERED = ("refused", "too_large", "set_aside")
 
 
@@ -64,19 +67,30 @@ class Agent:
         self._config_error: str | None = None
         self._errors: Counter[str] = Counter()
         self._next_health = 0.0
+        self._bundles_changed = threading.Event()
+        self.bundles = Bundles(self.config, self.clock, self, self._note_bundles)
+        self.bundles.about = self._about
+        self.orders = Orders(
+            self.config, self.bundles, self.clock, errors=self._errors, changed=self._note_bundles,
+            seen=self.owner.command_ids, remember=self._remember_commands,
+        )  # fmt: skip
         self.cameras = Cameras(self.owner, self.clock, self._surroundings)
         self.outbox = Outbox(
             self.config.agent.state_dir, self.owner.run_dir, self.config.mqtt, self.clock, self.cameras.outcome
         )
         self._previous = self.outbox.previous()
+        self.web_facts: Callable[[], Mapping[str, Any]] = dict  # what the web server says of itself
+        self.on_reload: Callable[[Config], None] = lambda _: None  # the servers follow the configuration too
         self.mqtt = self._client()
 
     def run(self) -> None:
         """Starts everything and supervises until a stop is asked for. Raises ConfigError or InputError with nothing started."""
         self.cameras.build(self.config.camera)
+        self.bundles.live.recover()
         self.mqtt.start()
         self._subscribe()
         self.cameras.start()
+        self._note_bundles()
         notify(READY="1", STATUS=f"{len(self.cameras)} cameras")
         log.info("camagent %s, agent %s, run %d", __version__, self.topics.agent, self.owner.run)
         try:
@@ -97,8 +111,17 @@ class Agent:
         self._reload_wanted = True
         self._wake.set()
 
+    def renew(self, name: str) -> None:
+        """Any thread: the cameras of this bundle take over what is in force now."""
+        self.cameras.renew(name)
+
+    def release(self, name: str) -> None:
+        """Any thread: the cameras of this bundle make room in memory."""
+        self.cameras.release(name)
+
     def health(self) -> AgentHealthBody:
         """The body of the agent's `health`."""
+        trust = self._trust_facts()
         broken = "; ".join(f"camera {name}: {why}" for name, why in self.cameras.broken.items())
         return AgentHealthBody(
             schema="camagent.health/1",
@@ -113,7 +136,8 @@ class Agent:
                 "last_step_s": round(self._clock_steps.last_step_s, 3),
                 "synchronised": vitals.clock_synchronised(),
             },
-            trust={},
+            trust=trust,
+            trust_expires=trust["expires"],
             disk=vitals.disk(self.config.agent.state_dir),
             temperature=vitals.temperature(),
             outbox=msgspec.to_builtins(self.outbox.snapshot()),
@@ -124,7 +148,8 @@ class Agent:
                 "digest": self.loaded.digest,
                 "error": self._config_error or broken or None,
             },
-            errors=dict(self._errors),
+            web=dict(self.web_facts()),
+            errors=dict(self._errors + Counter({"COMMAND_RETAINED": self.mqtt.snapshot().commands_retained})),
         )
 
     def reload(self) -> None:
@@ -134,12 +159,14 @@ class Agent:
         try:
             loaded = load(self.loaded.path)
             _require_same_owner(self.config, loaded.config)
+            self.orders.follow(loaded.config)
         except ConfigError as exc:
             self._config_error = printable(exc.what, 1000)
             log.error("reload: the old configuration stays in force. %s", exc.render())  # noqa: TRY400
             return
         self._config_error = None
         old, self.loaded, self.config = self.config, loaded, loaded.config
+        self.bundles.follow(self.config)
         if old.mqtt != self.config.mqtt:
             self.mqtt.stop(DRAIN_S)
             self._connect_anew()
@@ -148,6 +175,7 @@ class Agent:
             for word in ("health", "available", "detect"):
                 self.mqtt.send(Message(self.topics.of_camera(name, word), b"", 1, retain=True))
         self._subscribe()
+        self.on_reload(self.config)
         log.info("reload: %d cameras, configuration %s", len(self.cameras), self.loaded.digest[:12])
 
     def _tick(self) -> None:
@@ -163,6 +191,7 @@ class Agent:
             self._connect_anew()
         self.cameras.obey()
         self.cameras.revive()
+        self._watch_trials()
         due = stepped or self.clock.monotonic() >= self._next_health
         for runner, is_new in self.cameras.changed(everything=due):
             self._tell(runner, is_new=is_new)
@@ -188,22 +217,63 @@ class Agent:
             clock=self.clock,
             send=lambda message: self.mqtt.send(message),  # noqa: PLW0108  not bound: the client changes with the configuration
             note_seq=self.outbox.note_seq,
-            load_bundle=self._load_bundle,
+            load_bundle=self.bundles.live.load,
+            tell_failed=self._failed,
             delivery=self._delivery,
         )
 
-    def _load_bundle(self, camera: Camera) -> UsableBundle:
-        if not models.is_path(camera.bundle):
-            raise InputError(
-                f"camera {camera.name}: there is no bundle {camera.bundle!r} in the store",
-                evidence={"camera": camera.name, "bundle": camera.bundle},
-                fix="name a .cambundle file as the camera's bundle",
-            )
-        agent = self.config.agent
-        return models.load(
-            Path(camera.bundle), allow_unsigned=agent.allow_unsigned, backends=BACKENDS, backend=camera.backend,
-            device=agent.device or vitals.device(),
+    def _failed(self, bundle: UsableBundle, reason: CodedError) -> None:
+        """Any thread: a bundle on trial is no good; this agent's own thread takes it back."""
+        self.bundles.live.failed(bundle, reason)
+        self._wake.set()
+
+    def _note_bundles(self) -> None:
+        self._bundles_changed.set()
+        self._wake.set()
+
+    def _watch_trials(self) -> None:
+        try:
+            ended = self.bundles.live.tick()
+        except CodedError as exc:  # the disk: tried again at the next tick
+            if not self._errors[exc.code]:
+                log.error("%s", exc.render())  # noqa: TRY400  a sentence, not a traceback
+            self._errors[exc.code] += 1
+            return
+        if ended or self._bundles_changed.is_set():
+            self._bundles_changed.clear()
+            self._tell_bundles()
+
+    def _tell_bundles(self) -> None:
+        """Publishes `bundle/state`."""
+        try:
+            facts = self.bundles.bundles()["bundles"]
+        except CodedError as exc:
+            self._errors[exc.code] += 1
+            log.error("%s", exc.render())  # noqa: TRY400  a sentence, not a traceback
+            return
+        body = BundleStateBody(
+            schema="camagent.bundle-state/1", time=self.clock.wall(), agent=self.topics.agent, bundles=facts,
+            activity=self.bundles.activity, command=self.orders.answer,
         )  # fmt: skip
+        self.mqtt.send(Message(self.topics.of_agent("bundle", "state"), encode(body), 1, retain=True))
+
+    def _about(self) -> dict[str, Any]:
+        """Any thread: what `status` says beside bundles and trust."""
+        cameras = [msgspec.to_builtins(body) for body in self.cameras.healths()]
+        return {"agent": msgspec.to_builtins(self.health()), "cameras": cameras}
+
+    def _remember_commands(self, ids: Sequence[str]) -> None:
+        try:
+            self.owner.remember_commands(ids)
+        except StateError as exc:  # the command is obeyed; after a restart its id would be too
+            self._errors[exc.code] += 1
+            log.error("%s", exc.render())  # noqa: TRY400  a sentence, not a traceback
+
+    def _trust_facts(self) -> dict[str, Any]:
+        try:
+            return self.bundles.trust.facts()
+        except CodedError as exc:
+            return {"root": None, "expires": None, "warning": f"{exc.code}: {exc.what}"}
 
     def _delivery(self, last_outcome: str) -> Finding | None:
         state = self.mqtt.snapshot()
@@ -221,6 +291,7 @@ class Agent:
         self.mqtt = self._client()
         self.mqtt.start()
         self._subscribe()
+        self._note_bundles()
         self.cameras.tell_anew()
 
     def _network_died(self, name: str, exc: BaseException) -> None:
@@ -230,10 +301,15 @@ class Agent:
 
     def _subscribe(self) -> None:
         names = [camera.name for camera in self.config.camera] if "detect" in self.config.commands.allow else []
-        self.mqtt.subscribe([self.topics.of_camera(name, "cmd", "detect") for name in names])
+        topics = [self.topics.of_camera(name, "cmd", "detect") for name in names]
+        if "bundle" in self.config.commands.allow:
+            topics.append(self.topics.of_agent("cmd", "bundle"))
+        self.mqtt.subscribe(topics)
 
     def _command(self, topic: str, payload: bytes) -> None:
-        """A command arrived, in the network thread: it is only noted, the agent's own thread obeys."""
+        """A command arrived, in the network thread: it is only noted, other threads obey."""
+        if topic == self.topics.of_agent("cmd", "bundle"):
+            self.orders.note(payload)
         for camera in self.config.camera:
             if topic == self.topics.of_camera(camera.name, "cmd", "detect"):
                 self.cameras.note_command(camera.name, payload)
@@ -242,17 +318,26 @@ class Agent:
     def _shut_down(self) -> None:
         notify(STOPPING="1")
         log.info("stopping")
+        self.orders.stop()
         for name in self.cameras.stop():
             self.mqtt.send(Message(self.topics.of_camera(name, "available"), b"offline", 1, retain=True))
+        self._stop_trials()
         self.mqtt.stop(DRAIN_S)
         self.outbox.close()
         self.owner.release()
         log.info("stopped")
 
+    def _stop_trials(self) -> None:
+        try:
+            self.bundles.live.close()
+        except CodedError as exc:
+            log.error("this stop will count as a death of the bundle on trial. %s", exc.render())  # noqa: TRY400
+
 
 def check(config: Config) -> None:
     """What `run` would refuse before it starts, without starting anything. Raises ConfigError or InputError."""
     Endpoint.parse(config.mqtt.url)
+    prefixes(config)
     for camera in config.camera:
         open_source(camera)
 
@@ -268,11 +353,11 @@ def _require_same_owner(old: Config, new: Config) -> None:
 
 
 __all__ = [
-    "BACKENDS",
     "Agent",
     "FilterRule",
     "Observer",
     "Steps",
+    "TrustDesk",
     "UsableBundle",
     "encode_rle",
     "load_model",

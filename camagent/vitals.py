@@ -23,6 +23,14 @@ def rss_bytes() -> int:
     return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * _PAGE
 
 
+def memory_available() -> int:
+    """Bytes that can be used without swapping, as the kernel reckons them (MemAvailable)."""
+    for line in Path("/proc/meminfo").read_text("ascii").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
 def temperature() -> float | None:
     """The hottest thermal zone in degrees Celsius; None where the machine has none."""
     hottest = None

@@ -14,7 +14,8 @@ PACKAGES = ("signing", "firmware_pkg", "camagent")
 
 # values and plumbing that everybody may use; they import none of each other but errors (and config by config_file)
 LEAVES = {"frame", "slot", "clock", "errors", "config", "health", "service"}
-PLUMBING = LEAVES | {"bodies", "commands", "config_file", "labels", "notify", "redact", "owner", "vitals", "stage"}
+PLUMBING = LEAVES | {"bodies", "commands", "config_file", "labels", "notify", "redact", "owner", "vitals", "stage", "trial"}
+PLUMBING |= {"audit"}
 # the way of a frame, in order
 STAGES = {"sources", "preprocess", "backends", "heads", "filters", "messages", "outbox", "mqtt", "models"}
 ASSEMBLY = {
@@ -23,9 +24,14 @@ ASSEMBLY = {
     "cameras",
     "inputs",
     "bundles",
+    "orders",
+    "live",
+    "trust_desk",
+    "golden",
+    "model_holder",
     "pipeline",
 }  # only these import stages; steps and camera are pipeline's own parts
-ABOVE = {"cli", "golden", "sinks", "__main__", "jobs", "control", "web", "audit"}
+ABOVE = {"cli", "sinks", "__main__", "jobs", "control", "web"}
 
 ALLOWED_BETWEEN_STAGES = {
     ("mqtt", "outbox"), ("mqtt", "messages"),

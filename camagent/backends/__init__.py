@@ -65,6 +65,11 @@ BackendFactory = Callable[[bytes, BackendOptions], Backend]
 _opening = Lock()  # loading peaks in memory, and a runtime's first start is not made for several threads
 
 
+def installed() -> frozenset[str]:
+    """Names of the backends that this machine has, ours and strangers'."""
+    return frozenset(point.name for point in entry_points(group="camagent.backends"))
+
+
 def open_backend(name: str, model: bytes, options: BackendOptions) -> Backend:
     """Opens `model` (the verified bytes, never a path), one at a time. Raises BackendError, also for a name nobody provides."""
     known = {point.name: point for point in entry_points(group="camagent.backends")}

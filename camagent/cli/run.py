@@ -20,9 +20,11 @@ def command(path: Path, verbose: bool) -> None:
     """Run the agent until SIGTERM. SIGHUP reads the configuration again; a bad file leaves the old one in force."""
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format="%(levelname)s %(message)s")
     loaded = config_file.load(path)
+    from camagent.cli.serve import Servers
     from camagent.pipeline import Agent
 
     agent = Agent(loaded)
+    servers = Servers(agent)
 
     def stop(number: int, frame: FrameType | None) -> None:
         del number, frame
@@ -35,4 +37,8 @@ def command(path: Path, verbose: bool) -> None:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGHUP, reload)
-    agent.run()
+    servers.start()
+    try:
+        agent.run()
+    finally:
+        servers.stop()

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -134,18 +134,24 @@ class Listener:
 class Agent:
     """`camagent run` as a child. `config` is written as given; its state lies in `folder`."""
 
-    def __init__(self, folder: Path, port: int, cameras: str, *, mqtt: str = "", **environment: str) -> None:
-        self.folder, self.port, self.mqtt = folder, port, mqtt
+    def __init__(
+        self, folder: Path, port: int, cameras: str, *, mqtt: str = "", agent: str = "allow_unsigned = true", more: str = "",
+        **environment: str,
+    ) -> None:  # fmt: skip
+        """`agent`, `mqtt`: further keys of these sections. `more`: further sections; [web] is off unless it is among them."""
+        self.folder, self.port, self.mqtt, self.agent_keys = folder, port, mqtt, agent
+        self.more = more if "[web]" in more else '[web]\nlisten = ""\n' + more
         self.environment = {**os.environ, **environment}
         self.path = folder / "camagent.toml"
         self.write(cameras)
+        self.prefix: Sequence[str] = ()  # what to put before the command
         self.process: subprocess.Popen[bytes] | None = None
         self.log = folder / "agent.log"
 
     def write(self, cameras: str) -> None:
         self.path.write_text(
-            f'[agent]\nid = "cam-01"\nstate_dir = "{self.folder}/state"\nallow_unsigned = true\n'
-            f'[mqtt]\nurl = "mqtt://127.0.0.1:{self.port}"\n{self.mqtt}\n[web]\nlisten = ""\n{cameras}\n'
+            f'[agent]\nid = "cam-01"\nstate_dir = "{self.folder}/state"\n{self.agent_keys}\n'
+            f'[mqtt]\nurl = "mqtt://127.0.0.1:{self.port}"\n{self.mqtt}\n{self.more}\n{cameras}\n'
         )
 
     def __enter__(self) -> Self:
@@ -159,7 +165,7 @@ class Agent:
 
     def start(self) -> None:
         with self.log.open("ab") as log:
-            command = [sys.executable, "-m", "camagent", "run", "-c", str(self.path)]
+            command = [*self.prefix, sys.executable, "-m", "camagent", "run", "-c", str(self.path)]
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=self.environment)
 
     @property

@@ -1,0 +1,49 @@
+"""Who may ask a running agent: the control socket, and the HTTP API where [web] has it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from camagent import web
+from camagent.config import Config, Web
+from camagent.control.server import ControlServer
+from camagent.jobs import Jobs
+from camagent.pipeline import Agent
+
+
+class Servers:
+    """Both speak to the same `Service`. Belongs to the agent's main thread."""
+
+    def __init__(self, agent: Agent) -> None:
+        """Listens to nobody yet."""
+        self._agent = agent
+        self._jobs = Jobs(agent.bundles, agent.clock)
+        self._control = ControlServer(agent.owner.run_dir, agent.bundles)
+        self._section: Web = agent.config.web
+        self._web = self._made(self._section)
+        agent.web_facts, agent.on_reload = self.facts, self.follow
+
+    def start(self) -> None:
+        """Listens. What cannot be listened on is said in `health` and tried again."""
+        self._control.start()
+        self._web.start()
+
+    def stop(self) -> None:
+        """Ends both, within seconds."""
+        self._web.stop()
+        self._control.stop()
+
+    def follow(self, config: Config) -> None:
+        """A changed [web] section takes effect at once; otherwise nobody is disturbed."""
+        if config.web != self._section:
+            self._web.stop()
+            self._section = config.web
+            self._web = self._made(self._section)
+            self._web.start()
+
+    def facts(self) -> dict[str, Any]:
+        """For `health`."""
+        return {"listen": self._section.listen, "problem": self._web.problem, "control": self._control.problem}
+
+    def _made(self, section: Web) -> web.Server:
+        return web.Server(section, self._agent.bundles, self._jobs, self._agent.clock)

@@ -1,0 +1,198 @@
+"""The model of one camera: opened for the first time, replaced between two frames, never missing without a reason.
+
+A new bundle is opened and warmed by a loader thread while the old model goes on; the worker takes it over before its next
+frame. Where memory does not hold both, the worker closes the old one first and the camera pauses.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from camagent import vitals
+from camagent.backends import BackendOptions
+from camagent.bodies import ModelRef
+from camagent.clock import Clock
+from camagent.config import Camera
+from camagent.errors import BackendError, CodedError, InputError, StateError
+from camagent.filters import rule_for, unknown_labels
+from camagent.health import Finding
+from camagent.messages import Author
+from camagent.models import UsableBundle, both_fit
+from camagent.stage import Stage
+from camagent.steps import Steps
+from firmware_pkg.errors import NotStored
+
+log = logging.getLogger("camagent")
+
+RETRY_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Loaded:
+    """A warm model with this camera's filter, and whose words its answers are."""
+
+    bundle: UsableBundle
+    steps: Steps
+    author: Author
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """What opening a model needs of the agent."""
+
+    agent: str
+    run: int
+    options: BackendOptions
+    clock: Clock
+    load_bundle: Callable[[Camera], UsableBundle]
+    tell_failed: Callable[[UsableBundle, CodedError], None]  # a bundle on trial could not be opened
+
+
+class ModelHolder:
+    """`ready`, `lend` and `close` belong to the worker; `renew`, `refused` and `loaded` to any thread."""
+
+    def __init__(
+        self, camera: Camera, habits: Habits, errors: Counter[str], died: Callable[[str, BaseException], None]
+    ) -> None:
+        """Opens nothing yet."""
+        self.refused: Finding | None = Finding("no-bundle", "the bundle is still being loaded")
+        self.loaded: Loaded | None = None
+        self._camera, self._habits, self._errors, self._died = camera, habits, errors, died
+        self._next: Loaded | None = None
+        self._loader: Stage | None = None
+        self._again = False  # another renewal was asked for while one ran
+        self._in_place = False
+        self._lock = threading.Lock()
+        self._nudge = threading.Event()
+        self._retry_at = float("-inf")
+
+    def ready(self) -> bool:
+        """Between two frames: takes over the newer model if there is one; opens the first. False while there is none."""
+        if self._next is not None:
+            with self._lock:
+                newer, self._next = self._next, None
+            if newer is not None:
+                self._take(newer)
+        elif self._in_place:
+            self._in_place = False
+            self._close_loaded()
+            self._retry_at = float("-inf")
+        if self.loaded is None and self._habits.clock.monotonic() >= self._retry_at:
+            self._retry_at = self._habits.clock.monotonic() + RETRY_S
+            self._nudge.clear()
+            self._open_here()
+        return self.loaded is not None
+
+    def wait(self, stop: threading.Event) -> None:
+        """Until it is time to try again, a renewal is asked for, or the camera stops."""
+        while not stop.is_set() and self._habits.clock.monotonic() < self._retry_at and not self._nudge.wait(0.2):
+            pass
+
+    def renew(self) -> None:
+        """Any thread: another bundle is in force now. Returns at once."""
+        with self._lock:
+            self._retry_at = float("-inf")
+            self._nudge.set()
+            if self.loaded is None:
+                return  # the worker is at it
+            if self._loader is not None and self._loader.alive:
+                self._again = True
+                return
+            self._loader = Stage(f"{self._camera.name}-loader", self._load_beside, self._died)
+            self._loader.start()
+
+    def release(self) -> None:
+        """Any thread: close the model before the next frame, then load whatever is in force."""
+        self._in_place = True
+
+    def close(self) -> None:
+        """Frees every model."""
+        with self._lock:
+            newer, self._next = self._next, None
+        if newer is not None:
+            newer.steps.close()
+        self._close_loaded()
+
+    def _load_beside(self, stop: threading.Event) -> None:
+        while not stop.is_set():
+            self._again = False
+            self._prepare_next()
+            with self._lock:
+                if not self._again:
+                    self._loader = None
+                    return
+
+    def _prepare_next(self) -> None:
+        try:
+            bundle = self._habits.load_bundle(self._camera)
+        except CodedError as exc:
+            self._refuse(exc)
+            # what runs now may not any more: its signer was revoked, or it was taken away. A failing disk is no reason
+            self._in_place = not isinstance(exc, InputError | StateError)
+            return
+        running = self.loaded
+        if running is not None and running.bundle.digest == bundle.digest and running.bundle.trial is bundle.trial:
+            return
+        if not both_fit(vitals.memory_available(), len(bundle.model)):
+            log.warning("%s: memory does not hold two models; the camera pauses while they change", self._camera.name)
+            self._in_place = True
+            return
+        try:
+            opened = self._open(bundle)
+        except CodedError as exc:
+            self._refuse(exc, bundle)
+            return
+        with self._lock:
+            older, self._next = self._next, opened
+        if older is not None:
+            older.steps.close()
+
+    def _open_here(self) -> None:
+        bundle: UsableBundle | None = None
+        try:
+            bundle = self._habits.load_bundle(self._camera)
+            self._take(self._open(bundle))
+        except CodedError as exc:
+            self._refuse(exc, bundle)
+
+    def _open(self, bundle: UsableBundle) -> Loaded:
+        """Raises BackendError, HeadMismatch .. for a model that cannot be used."""
+        camera, manifest = self._camera, bundle.manifest
+        labels, groups = manifest.label_names, manifest.label_groups
+        rule = rule_for(camera, labels, groups, manifest.thresholds.min_score, manifest.thresholds.nms_iou)
+        steps = Steps(bundle, rule, self._habits.options, self._habits.clock)
+        try:
+            steps.warm_up()
+        except BackendError:
+            steps.close()
+            raise
+        for label in unknown_labels(camera, labels, groups):
+            log.warning("%s: the model has no label %r, so the filter can never let it through", camera.name, label)
+        ref = ModelRef(name=manifest.name, version=manifest.version)
+        return Loaded(bundle, steps, Author(self._habits.agent, camera.name, self._habits.run, ref, labels, groups))
+
+    def _take(self, newer: Loaded) -> None:
+        older, self.loaded, self.refused = self.loaded, newer, None
+        ref = newer.author.model
+        log.info("%s: runs %s %s on %s", self._camera.name, ref.name, ref.version, newer.steps.backend_name)
+        if older is not None:
+            older.steps.close()
+
+    def _close_loaded(self) -> None:
+        if self.loaded is not None:
+            older, self.loaded = self.loaded, None
+            older.steps.close()
+
+    def _refuse(self, exc: CodedError, bundle: UsableBundle | None = None) -> None:
+        code = "no-bundle" if isinstance(exc, InputError | NotStored) else "bundle-refused"
+        refusal = Finding(code, f"{exc.code}: {exc.what} ({exc.fix})")
+        if refusal != self.refused:
+            log.error("%s: %s", self._camera.name, exc.render())
+        self.refused = refusal
+        self._errors[exc.code] += 1
+        if bundle is not None and bundle.trial is not None:
+            self._habits.tell_failed(bundle, exc)
