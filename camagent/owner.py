@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from firmware_pkg import disk
 
 SCHEMA = 1
 LOCK_NAME, STATE_NAME, RUN_NAME = "lock", "state.json", "run"
+_LOCK_TRIES, _LOCK_WAIT_S = 4, 0.05
 _SOCKET_PATH_LIMIT = 100  # sun_path holds 108
 
 
@@ -64,7 +66,7 @@ def acquire(state_dir: Path) -> Owner:
     except OSError as exc:
         raise _unusable(state_dir, exc) from exc
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(lock)
     except OSError as exc:
         holder = _holder(lock)
         lock.close()
@@ -90,6 +92,18 @@ def acquire(state_dir: Path) -> Owner:
         lock.close()
         raise
     return Owner(state_dir, folder, state["run"], lock, state)
+
+
+def _lock(file: IO[str]) -> None:
+    """Raises OSError where another process holds it. A client that only looks whether somebody does has it for an instant."""
+    for _ in range(_LOCK_TRIES):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_LOCK_WAIT_S)
+        else:
+            return
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def run_folder(state_dir: Path) -> Path:

@@ -81,6 +81,7 @@ class Agent:
         self._previous = self.outbox.previous()
         self.web_facts: Callable[[], Mapping[str, Any]] = dict  # what the web server says of itself
         self.on_reload: Callable[[Config], None] = lambda _: None  # the servers follow the configuration too
+        self.check_also: Callable[[Config], None] = lambda _: None  # and may say no to it. Raises ConfigError
         self.mqtt = self._client()
 
     def run(self) -> None:
@@ -159,6 +160,7 @@ class Agent:
         try:
             loaded = load(self.loaded.path)
             _require_same_owner(self.config, loaded.config)
+            self.check_also(loaded.config)
             self.orders.follow(loaded.config)
         except ConfigError as exc:
             self._config_error = printable(exc.what, 1000)

@@ -23,8 +23,10 @@ def check(path: Path, as_json: bool) -> None:
     """Read the configuration as the daemon would; exit 2 and name the key when it would not start."""
     loaded = config_file.load(path)
     from camagent import pipeline
+    from camagent.cli.serve import require_web
 
     pipeline.check(loaded.config)
+    require_web(loaded.config)
     cameras = [camera.name for camera in loaded.config.camera]
     if as_json:
         click.echo(json.dumps({"ok": True, "file": str(path), "digest": loaded.digest, "cameras": cameras}))

@@ -20,9 +20,10 @@ def command(path: Path, verbose: bool) -> None:
     """Run the agent until SIGTERM. SIGHUP reads the configuration again; a bad file leaves the old one in force."""
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format="%(levelname)s %(message)s")
     loaded = config_file.load(path)
-    from camagent.cli.serve import Servers
+    from camagent.cli.serve import Servers, require_web
     from camagent.pipeline import Agent
 
+    require_web(loaded.config)
     agent = Agent(loaded)
     servers = Servers(agent)
 

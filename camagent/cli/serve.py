@@ -6,9 +6,18 @@ from typing import Any
 
 from camagent import web
 from camagent.config import Config, Web
-from camagent.control.server import ControlServer
+from camagent.control import ControlServer
+from camagent.errors import ConfigError
 from camagent.jobs import Jobs
 from camagent.pipeline import Agent
+
+
+def require_web(config: Config) -> None:
+    """Raises ConfigError for a [web] section that cannot be served, or not safely."""
+    wrong = web.problem(config.web)
+    if wrong:
+        key, what = wrong
+        raise ConfigError(f"{key}: {what}", evidence={"key": key}, fix='mend the key; listen = "" switches the API off')
 
 
 class Servers:
@@ -21,7 +30,7 @@ class Servers:
         self._control = ControlServer(agent.owner.run_dir, agent.bundles)
         self._section: Web = agent.config.web
         self._web = self._made(self._section)
-        agent.web_facts, agent.on_reload = self.facts, self.follow
+        agent.web_facts, agent.on_reload, agent.check_also = self.facts, self.follow, require_web
 
     def start(self) -> None:
         """Listens. What cannot be listened on is said in `health` and tried again."""

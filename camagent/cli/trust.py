@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from camagent.cli.passphrase import ask_or_read, passphrase_options
+from camagent.cli.trust_install import install
 from camagent.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ _ROOT_KEY = click.option("--root-key", "root_keys", type=_FILE, multiple=True, r
 @click.group(epilog="Example: camagent trust init --root-key keys/root.pem --signer keys/release.pub.pem -o root.json")
 def command() -> None:
     """Make, change and show the trust root that a camera verifies bundles with."""
+
+
+command.add_command(install)
 
 
 def _changes(function: F) -> F:

@@ -1,0 +1,281 @@
+"""The routes: a request in, a Service or a Job asked, JSON out. Answers in docs/http-api.md."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import itertools
+import json
+import re
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from camagent.clock import Clock
+from camagent.control.protocol import TRUST_BYTES, read_trust_body
+from camagent.errors import CodedError, printable
+from camagent.jobs import Job, Jobs, as_refusal
+from camagent.service import Event, Origin, Service
+from camagent.web.guard import MARKER, Asked, Failures, Pace, body_length, judge
+from camagent.web.refusals import MethodNotAllowed, NotFound, QueryInvalid, status_of
+from camagent.web.upload import EarlyAnswer, Pipe, pump, read_whole, too_slow
+from firmware_pkg.limits import BUNDLE_BYTES
+
+T = TypeVar("T")
+ANSWER_S = 10.0  # a rollback is answered with its result when it takes no longer, else with its job
+_ASKED_AT_ONCE = 4  # threads that may wait for the agent's own locks
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,47}")
+_SAFE = (
+    (b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"), (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", b"default-src 'none'"), (b"cross-origin-resource-policy", b"same-origin"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """Whom the API answers, and how patient it is."""
+
+    hosts: Sequence[str]
+    token: Callable[[], str | None]  # read anew for every request; raises TokenUnreadable
+    clock: Clock
+    upload_window_s: float = 30.0
+    upload_least: int = 64 * 1024  # bytes that such a window has to bring
+    failures: Failures = field(default_factory=Failures)
+
+    @property
+    def pace(self) -> Pace:
+        """For one body."""
+        return Pace(self.upload_window_s, self.upload_least)
+
+
+def build(service: Service, jobs: Jobs, rules: Rules) -> Starlette:
+    """The whole API as an ASGI application."""
+    api = _Api(service, jobs, rules)
+    app = Starlette(
+        routes=[
+            Route("/healthz", _healthz, methods=["GET"]),
+            Route("/api/status", api.status, methods=["GET"]),
+            Route("/api/bundles", api.install, methods=["POST"]),
+            Route("/api/bundles/{name}/rollback", api.rollback, methods=["POST"]),
+            Route("/api/bundles/{name}/activate", api.activate, methods=["POST"]),
+            Route("/api/jobs/{job_id}", api.job, methods=["GET"]),
+            Route("/api/trust", api.trust, methods=["PUT"]),
+        ],
+        exception_handlers={CodedError: _refuse, HTTPException: _no_such_thing},
+        middleware=[Middleware(_Gate, rules=rules)],
+    )
+    app.router.redirect_slashes = False  # a redirect would be made of the Host header
+    return app
+
+
+class _Api:
+    def __init__(self, service: Service, jobs: Jobs, rules: Rules) -> None:
+        self._service, self._jobs, self._rules = service, jobs, rules
+        self._asking = asyncio.Semaphore(_ASKED_AT_ONCE)
+
+    async def status(self, request: Request) -> Response:
+        del request
+        return _answer(await self._ask(self._service.status))
+
+    async def install(self, request: Request) -> Response:
+        """The body streams into the job: it is on no disk and in no memory before the agent has judged its front."""
+        force = _flag(request, "force")
+        body_length(_asked(request.scope), BUNDLE_BYTES)
+        pipe = Pipe(asyncio.get_running_loop())
+        try:
+            job = self._jobs.start_install(io.BufferedReader(pipe, 64 * 1024), _origin(request), force)
+        except BaseException:
+            pipe.close()
+            raise
+        pace = self._rules.pace
+        end = await pump(request.receive, pipe, pace)
+        if end == "slow":
+            return _early(too_slow(pace))
+        made = EarlyAnswer if end == "refused" else JSONResponse
+        return made({"job": job.id}, 202, headers={"Location": f"/api/jobs/{job.id}"})
+
+    async def rollback(self, request: Request) -> Response:
+        return await self._short(self._jobs.start_rollback(_name(request), _origin(request)))
+
+    async def activate(self, request: Request) -> Response:
+        version, force = request.query_params.get("version"), _flag(request, "force")
+        return await self._short(self._jobs.start_activate(_name(request), version, _origin(request), force=force))
+
+    async def job(self, request: Request) -> Response:
+        job = self._jobs.get(request.path_params["job_id"])
+        if job is None:
+            raise NotFound("there is no such job", fix="only the last 20 are kept; 'GET /api/status' shows what became of it")
+        if request.method == "HEAD":
+            return Response(media_type="application/x-ndjson")
+        return StreamingResponse(_lines(job), media_type="application/x-ndjson")
+
+    async def trust(self, request: Request) -> Response:
+        dry_run = _flag(request, "dry_run")
+        body_length(_asked(request.scope), TRUST_BYTES)
+        data = await read_whole(request.receive, self._rules.pace)
+        if data is None:
+            return Response()  # nobody is there to read it
+        roots = read_trust_body(data).roots
+        return _answer(await self._ask(lambda: self._service.install_trust(roots, _origin(request), dry_run=dry_run)))
+
+    async def _ask(self, question: Callable[[], T]) -> T:
+        async with self._asking:
+            return await run_in_threadpool(question)
+
+    async def _short(self, job: Job) -> Response:
+        """Most jobs without an upload are over at once: then the answer is what came of it."""
+        last: Event = {}
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ANSWER_S):
+                async for event in _events(job):
+                    last = event
+        if "refusal" in last:
+            return JSONResponse(last["refusal"], status_of(last["refusal"]["code"]))
+        if "result" in last:
+            return _answer({"job": job.id, **last["result"]})
+        return JSONResponse({"job": job.id}, 202, headers={"Location": f"/api/jobs/{job.id}"})
+
+
+class _Gate:
+    """Every request passes it first, every answer last; a defect behind it is told and logged once."""
+
+    def __init__(self, app: ASGIApp, rules: Rules) -> None:
+        self._app, self._rules = app, rules
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def safe_send(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                message["headers"] = [*message.get("headers", ()), *_SAFE]
+            await send(message)
+
+        rules = self._rules
+        try:
+            token, now = rules.token(), rules.clock.monotonic()
+            judge(_asked(scope), hosts=rules.hosts, token=token, failures=rules.failures, now=now)
+            await self._app(scope, receive, safe_send)
+        except Exception as exc:  # noqa: BLE001  told where that is still possible, and logged where it is a defect
+            refusal = as_refusal(exc)
+            if not started:
+                await _refused(refusal)(scope, receive, safe_send)
+
+
+async def _healthz(request: Request) -> Response:
+    del request
+    return _answer({"ok": True})
+
+
+async def _events(job: Job) -> AsyncGenerator[Event, None]:
+    """As Job.follow, without a thread that waits."""
+    loop, changed, index = asyncio.get_running_loop(), asyncio.Event(), 0
+
+    def wake() -> None:
+        with contextlib.suppress(RuntimeError):  # the server has stopped, its loop is closed
+            loop.call_soon_threadsafe(changed.set)
+
+    end = job.on_change(wake)
+    try:
+        while True:
+            changed.clear()
+            events, done = job.since(index)
+            index += len(events)
+            for event in events:
+                yield event
+            if done:
+                return
+            await changed.wait()
+    finally:
+        end()
+
+
+async def _lines(job: Job) -> AsyncGenerator[bytes, None]:
+    async with contextlib.aclosing(_events(job)) as events:
+        async for event in events:
+            yield _json(event) + b"\n"
+
+
+def _asked(scope: Scope) -> Asked:
+    found: dict[str, str] = {}
+    for key, value in scope["headers"]:
+        name, text = key.decode("latin-1"), value.decode("latin-1")
+        found[name] = f"{found[name]}, {text}" if name in found else text  # two of a kind are never what is expected
+    server, client = scope.get("server") or ("", 0), scope.get("client") or ("", 0)
+    return Asked(
+        method=scope["method"], path=scope["path"], scheme=scope["scheme"], client=client[0],
+        local=(server[0], server[1] or 0), host=found.get("host", ""), origin=found.get("origin"),
+        authorization=found.get("authorization"), marker=found.get(MARKER.lower()),
+        content_length=found.get("content-length"), transfer_encoding=found.get("transfer-encoding"),
+        head_bytes=sum(map(len, (scope["raw_path"], scope["query_string"], *itertools.chain(*scope["headers"])))),
+    )  # fmt: skip
+
+
+def _origin(request: Request) -> Origin:
+    return Origin("http", request.client.host if request.client else "unknown")
+
+
+def _name(request: Request) -> str:
+    name: str = request.path_params["name"]
+    if not _NAME.fullmatch(name):
+        raise NotFound(
+            "no bundle can have that name",
+            evidence={"name": name, "allowed": _NAME.pattern},
+            fix="take the name from /api/status",
+        )
+    return name
+
+
+def _flag(request: Request, key: str) -> bool:
+    value = request.query_params.get(key, "0")
+    if value not in {"0", "1"}:
+        raise QueryInvalid(f"{key} is 1 or 0", evidence={key: value}, fix=f"ask with ?{key}=1, or without it")
+    return value == "1"
+
+
+def _answer(body: dict[str, Any]) -> Response:
+    return Response(_json(body), media_type="application/json")
+
+
+def _json(body: object) -> bytes:
+    return json.dumps(body, default=printable).encode()
+
+
+def _refused(exc: CodedError) -> JSONResponse:
+    status, wait = status_of(exc.code), exc.evidence.get("seconds to wait")
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {"Retry-After": wait} if wait else {}
+    return JSONResponse(exc.report(), status, headers=headers)
+
+
+def _early(exc: CodedError) -> Response:
+    return EarlyAnswer(exc.report(), status_of(exc.code), headers={"Connection": "close"})
+
+
+async def _refuse(request: Request, exc: Exception) -> Response:
+    del request
+    return _refused(as_refusal(exc))
+
+
+async def _no_such_thing(request: Request, exc: Exception) -> Response:
+    path = {"path": request.scope["path"]}
+    if not isinstance(exc, HTTPException) or exc.status_code != 405:
+        return _refused(NotFound("there is nothing here", evidence=path, fix="see docs/http-api.md"))
+    allowed = (exc.headers or {}).get("Allow", "")
+    answer = _refused(
+        MethodNotAllowed(
+            "this path has no such method", evidence=path | {"method": request.method, "allowed": allowed}, fix="use that one"
+        )
+    )
+    answer.headers["Allow"] = allowed
+    return answer
