@@ -196,10 +196,11 @@ class MqttClient:
         """The broker has `stopped`."""
         return self._sender.said_farewell()
 
-    def ended(self, end: End) -> None:
-        """What was unanswered goes back; what was only live is lost."""
-        self._sender.ended(end)
+    def ended(self, end: End) -> bool:
+        """What was unanswered goes back; what was only live is lost. True where a refusal explains the end."""
+        explained = self._sender.ended(end)
         self._sender.live_lost(self._sender.live.clear())
+        return explained
 
     def acked(self, mid: int, code: int, text: str) -> None:
         """The broker's answer to a message."""

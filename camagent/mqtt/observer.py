@@ -96,9 +96,10 @@ class Observer:
         """Nothing was to be said."""
         return True
 
-    def ended(self, end: End) -> None:  # noqa: ARG002  the session's status has it
+    def ended(self, end: End) -> bool:  # noqa: ARG002  the session's status has it
         """The session connects again."""
         self._ready.clear()
+        return False
 
     def acked(self, mid: int, code: int, text: str) -> None:
         """Never called: nothing is sent."""

@@ -271,9 +271,13 @@ class Sender:
                 self._count("subscriptions_refused")
                 self._note(Rejection(ACL_DENIED, printable(topic), 0, f"subscription refused (0x{code:02x})"))
 
-    def ended(self, end: End) -> None:
-        """The connection is over: what was unanswered goes out again, but for a message that the broker hangs up on."""
-        if end.by_broker and not self._refusal_ended_it():
+    def ended(self, end: End) -> bool:
+        """The connection is over: what was unanswered goes out again, but for a message that the broker hangs up on.
+
+        True where the broker hung up after refusing a topic, which now rests.
+        """
+        explained = end.by_broker and self._refusal_ended_it()
+        if end.by_broker and not explained:
             blamed = self._blamed()
             flights = [flight.candidate.sent for flight in self._flights.values()]
             if self._suspects.hung_up(flights, None if blamed is None else blamed.sent) and blamed is not None:
@@ -286,6 +290,7 @@ class Sender:
         self._subscriptions.clear()
         self._held = self._solo = None
         self._proven, self._slowest_s = False, 0.0
+        return explained
 
     def _refusal_ended_it(self) -> bool:
         """Mosquitto up to 2.0.11 hangs up after every refusal on MQTT 5 (tried): the topic rests, the others go on."""

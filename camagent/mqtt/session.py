@@ -93,8 +93,9 @@ class Peer(Listener, Protocol):
     def said_farewell(self) -> bool:
         """The broker has the last words, and may forget the will."""
 
-    def ended(self, end: End) -> None:
-        """The connection is over."""
+    def ended(self, end: End) -> bool:
+        """The connection is over. True when the broker ended it for a reason that is known and dealt with."""
+        ...
 
 
 class Session:
@@ -182,14 +183,16 @@ class Session:
         lived = self._clock.monotonic() - since
         if lived >= GOOD_MINUTE_S:
             self._failures = 0
+        explained = self._peer.ended(end)
+        if explained:
+            self._failures = 0  # one such end per denied topic: backing off would take minutes to get through them
         if not stop.is_set():
-            self._note(end, lived)
-        self._peer.ended(end)
+            self._note(end, lived, explained=explained)
 
-    def _note(self, end: End, lived: float) -> None:
+    def _note(self, end: End, lived: float, *, explained: bool) -> None:
         """What `health` says of the connection that has just ended."""
         log.warning("%s: %s", end.code, end.detail)
-        short = self.status.short_lives + 1 if end.by_broker and lived < GOOD_MINUTE_S else 0
+        short = self.status.short_lives + 1 if end.by_broker and lived < GOOD_MINUTE_S and not explained else 0
         detail = end.detail
         if short >= MANY_SHORT_LIVES:  # mosquitto 2.0 says no word when it hands a session over (tried)
             detail += f", {short} times in a row soon after accepting it; so it looks, too, when two agents have the same id"
