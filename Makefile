@@ -18,7 +18,7 @@ help:
 	@echo "make test        every test, long ones at reduced counts"
 	@echo "make test-full   the long tests at their full counts"
 	@echo "make lint        ruff and mypy"
-	@echo "make bench       what a frame costs, beside the decoder and the model alone"
+	@echo "make bench       what a frame and a verification cost, beside what they must cost"
 	@echo "make docs        write the JSON Schemas of docs/schemas anew"
 
 $(VENV)/.installed: pyproject.toml
@@ -54,6 +54,7 @@ format: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m bench.frame_cost
+	$(BIN)/python -m bench.verify
 
 docs: $(VENV)/.installed
 	$(BIN)/python .ci/write-schemas docs/schemas

@@ -144,6 +144,7 @@ def _adopt_segments(lane: LaneQueue, folder: Path, found: Found) -> int:
     """Takes over the segments of one lane: the highest key that stands in them."""
     newest = 0
     first_open: int | None = None
+    ended: set[int] = set()
     for path in sorted(folder.glob(f"{lane.name}-*.seg")):
         segment, reading = lane.store.adopt(path)
         for record in reading:
@@ -156,14 +157,16 @@ def _adopt_segments(lane: LaneQueue, folder: Path, found: Found) -> int:
                 first_open = record.key if first_open is None else first_open
                 segment.admit(record.message.camera, len(pack_message(record)))
                 found.recovered += 1
+            else:
+                ended.add(record.key)
         found.damaged += reading.damaged
         if not segment.open.total():
             segment.read_to = segment.size
     lane.store.drop_finished()
     if lane.empty:
         lane.store.clear()
-        return newest
+        return 0  # what only the journal holds is then older than nothing
     found.flash = True
     lane.last_taken = (first_open or 1) - 1
-    lane.ahead = {key for key in found.settled if key > lane.last_taken}
+    lane.ahead = ended  # all of them: the journal may hold an open message that is older than everything here
     return newest
