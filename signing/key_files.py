@@ -14,6 +14,7 @@ from signing.keys import PublicKey, pem_label, public_of, read_key_file
 from signing.refusals import KeyPassphrase, KeyTypeUnsupported, KeyUnavailable
 
 PRIVATE_MODE = 0o600
+PRIVATE_FOLDER_MODE = 0o700
 PUBLIC_MODE = 0o644
 PASSPHRASE_BYTES = 1023  # OpenSSL's own limit
 _HASHES: dict[int, hashes.HashAlgorithm] = {256: hashes.SHA256(), 384: hashes.SHA384(), 521: hashes.SHA512()}
@@ -49,6 +50,8 @@ class KeyFiles:
 def generate(stem: Path, passphrase: bytes | None = None) -> KeyFiles:
     """A new ECDSA P-256 key pair: `stem`.pem (0600, encrypted under the passphrase if there is one) and `stem`.pub.pem.
 
+    A folder that is not there is made, for this user alone.
+
     Raises:
         KeyUnavailable: one of the files exists (nothing is ever overwritten), or the folder cannot be written.
         KeyPassphrase: an empty or over-long passphrase.
@@ -63,6 +66,7 @@ def generate(stem: Path, passphrase: bytes | None = None) -> KeyFiles:
     files = KeyFiles(
         stem.with_name(stem.name + ".pem"), stem.with_name(stem.name + ".pub.pem"), public_of(private.public_key())
     )
+    _make_folder(stem.parent)
     for path in (files.private_path, files.public_path):
         if path.is_symlink() or path.exists():  # looked at first, so that no half of a pair is left behind
             raise _exists(path)
@@ -127,6 +131,16 @@ def _require_passphrase(passphrase: bytes) -> None:
     if not 0 < len(passphrase) <= PASSPHRASE_BYTES:
         evidence = {"found": f"{len(passphrase)} bytes", "expected": f"1 to {PASSPHRASE_BYTES} bytes"}
         raise KeyPassphrase("the passphrase is empty or too long", evidence=evidence, fix="check the passphrase file")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(PRIVATE_FOLDER_MODE, parents=True, exist_ok=True)
+    except OSError as exc:
+        evidence = {"found": exc.strerror or type(exc).__name__, "expected": "a folder that can be made"}
+        raise KeyUnavailable(
+            f"cannot make the folder {str(folder)!r}", evidence=evidence, fix="name another with --out"
+        ) from exc
 
 
 def _write_new(path: Path, data: bytes, mode: int) -> None:

@@ -29,7 +29,6 @@ def test_no_half_pair_is_left_where_the_public_name_is_taken(tmp_path: Path) -> 
     (tmp_path / "S.pub.pem").symlink_to("nowhere")
     refused("KEY_UNAVAILABLE", lambda: key_files.generate(tmp_path / "S"), "S.pub.pem")
     assert not (tmp_path / "S.pem").exists()
-    refused("KEY_UNAVAILABLE", lambda: key_files.generate(tmp_path / "no" / "S"), "No such file")
 
 
 def test_a_name_with_dots_keeps_them(tmp_path: Path) -> None:
@@ -129,3 +128,10 @@ def test_raw_r_s_is_told_from_der() -> None:
     assert "r||s" in error.fix
     refused("SIGNATURE_ENCODING", lambda: key().public.verify(b"", b"data"), "0 bytes")
     refused("SIGNATURE_ENCODING", lambda: key("x", "Ed25519").public.verify(b"", b"data"), "0 bytes", "64 bytes")
+
+
+def test_a_folder_that_is_not_there_is_made_for_this_user_alone(tmp_path: Path) -> None:
+    made = key_files.generate(tmp_path / "new" / "keys" / "release")
+    assert made.private_path.parent.stat().st_mode & 0o777 == 0o700
+    (tmp_path / "file").write_bytes(b"")
+    refused("KEY_UNAVAILABLE", lambda: key_files.generate(tmp_path / "file" / "release"), "a folder that can be made")
