@@ -47,6 +47,7 @@ class Bundles:
         self.trust = TrustDesk(config, clock)
         self.live = Live(self.trust, clock, cameras)
         self._clock, self._changed = clock, changed
+        self._turned_away: dict[str, Refusal] = {}  # under names that a camera uses and the store does not know yet
         self._job = threading.Lock()
 
     def follow(self, config: Config) -> None:
@@ -100,7 +101,7 @@ class Bundles:
 
     def bundles(self) -> dict[str, Any]:
         """See Service.bundles."""
-        found = {}
+        found = {name: Slots(last_refusal=refusal).state_body() for name, refusal in self._turned_away.items()}
         for name in self.live.store.names():
             trial = self.live.trials.get(name)
             progress = {"progress": trial.progress()} if trial else {}
@@ -174,8 +175,11 @@ class Bundles:
         claimed = {step.id: step.measured for step in checklist.steps}["container"]
         name, version = name or str(claimed.get("name", "")), str(claimed.get("version", ""))
         self.live.audit.note("refuse", name=name or None, version=version or None, code=exc.code, origin=origin)
-        if name:
-            self.live.store.note(name, Refusal.of(exc, version, self._clock.wall()))
+        refusal = Refusal.of(exc, version, self._clock.wall())
+        if name in self.live.store.names():
+            self.live.store.note(name, refusal)
+        elif any(camera.bundle == name for camera in self.trust.config.camera):
+            self._turned_away[name] = refusal
 
     def _note(self, event: Happening, name: str, ref: Ref | None, origin: Origin, signers: Sequence[str] = ()) -> None:
         version, digest = (ref.version, ref.digest) if ref else (None, None)

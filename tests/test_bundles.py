@@ -281,6 +281,11 @@ def test_a_bundle_that_nobody_knows_leaves_no_trace_under_its_name(desk: Desk, t
     with pytest.raises(UntrustedSigner):
         desk.install(make_signed(tmp_path, name="made-up", signers=("stranger",)), REMOTE)
     assert desk.bundles.bundles() == {"bundles": {}}
+    with pytest.raises(UntrustedSigner):
+        desk.install(make_signed(tmp_path, signers=("stranger",)), REMOTE)
+    assert desk.state()["last_refusal"]["code"] == "UNTRUSTED_SIGNER", "a camera waits for this one"
+    desk.install(make_signed(tmp_path))
+    assert desk.state()["last_refusal"] is None
 
 
 def test_unsigned_is_for_files_of_this_machine_alone(tmp_path: Path) -> None:
