@@ -31,7 +31,7 @@ ASSEMBLY = {
     "model_holder",
     "pipeline",
 }  # only these import stages; steps and camera are pipeline's own parts
-ABOVE = {"cli", "sinks", "__main__", "jobs", "control", "web"}
+ABOVE = {"cli", "sinks", "__main__", "jobs", "control", "web", "selftest"}
 
 ALLOWED_BETWEEN_STAGES = {
     ("mqtt", "outbox"), ("mqtt", "messages"),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from camagent.outbox import LANES, Entry
+from tests.support.broken_flash import Flash, FlashState
 from tests.support.outboxes import Bench
 
 LANE = st.sampled_from(LANES)
@@ -25,6 +26,8 @@ class OutboxMachine(RuleBasedStateMachine):
     def start(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="outbox-", dir="/dev/shm"))
         self.bench = Bench(self.folder)
+        self.flash = Flash(self.bench.state)
+        self.flash.fit()
         self.box = self.bench.open()
         self.put_count = 0
         self.settled: set[int] = set()
@@ -71,12 +74,14 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @rule()
     def kill(self) -> None:
+        self.flash.refused = 0
         self.box = self.bench.reopen_after_kill(self.box)
         self.in_flight.clear()
 
     @rule()
     def restart(self) -> None:
         self.box.close()
+        self.flash.refused = 0
         self.box = self.bench.open()
         self.in_flight.clear()
 
@@ -87,8 +92,14 @@ class OutboxMachine(RuleBasedStateMachine):
         if not folder.exists():
             folder.write_bytes(b"")
 
+    @rule(how=st.sampled_from(["full", "read-only"]))
+    def flash_fails(self, how: FlashState) -> None:
+        """Under the open files: writing, or deleting too, is refused from now on."""
+        self.flash.become(how)
+
     @rule()
     def flash_heals(self) -> None:
+        self.flash.become("sound")
         folder = self.bench.state / "outbox"
         if folder.is_file():
             folder.unlink()
@@ -104,6 +115,8 @@ class OutboxMachine(RuleBasedStateMachine):
         assert state.in_flight == len(self.in_flight)
         assert state.bytes <= (1 << 20) + 20 * 200_200
         assert state.damaged == 0
+        if self.flash.refused:
+            assert state.problem is not None
         for lane in LANES:
             assert self.sent[lane] == sorted(self.sent[lane]), "order within a lane"
 
@@ -113,6 +126,7 @@ class OutboxMachine(RuleBasedStateMachine):
         try:
             self._nothing_settled_is_left()
         finally:
+            self.flash.remove()
             self.bench.reopen_after_kill(self.box).close()
             shutil.rmtree(self.folder)
 

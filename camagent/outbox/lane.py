@@ -37,7 +37,8 @@ class Dropped:
 
     lost: Counter[str]
     saved: tuple[Entry, ...] = ()  # in flight still: they stand in the journal from now on
-    settled: int | None = None  # a message that the journal holds and that is no longer open
+    ended: tuple[int, ...] = ()  # messages that a file still holds and that are no longer open
+    of_flash: bool = False  # a segment went
 
 
 class LaneQueue:
@@ -124,6 +125,16 @@ class LaneQueue:
         self._count_in_journal(entry)
         self._pin(entry)
         self.returned.append(entry)
+
+    def resume(self, newest: int, first_open: int | None, ended: set[int]) -> None:
+        """Goes on where an earlier process was: `newest` is the highest key it is known to have used.
+
+        `first_open` is the first open message of the segments, `ended` is what stands there and is not open.
+        """
+        waiting = [entry.key for entry in (*self.returned, *self.waiting)]
+        oldest = min(waiting if first_open is None else [*waiting, first_open], default=newest + 1)
+        self.last_taken = oldest - 1
+        self.ahead = {key for key in ended if key >= oldest}
 
     def take(self) -> Entry | None:
         """The next message to send; it counts as in flight until `settle` or `give_back`."""
@@ -215,12 +226,13 @@ class LaneQueue:
             for entry in saved:
                 self._to_journal(entry)
                 self._pin(entry)
-            self.store.drop_oldest()
-            return Dropped(+segment.open, tuple(saved))
+            still_there = self.store.drop_oldest() - {entry.key for entry in saved}
+            self.ahead |= still_there
+            return Dropped(+segment.open, tuple(saved), tuple(still_there), of_flash=True)
         if self.waiting:
             entry = self.waiting.popleft()
             self._leave_journal(entry)
-            return Dropped(Counter((entry.message.camera,)), settled=entry.key)
+            return Dropped(Counter((entry.message.camera,)), ended=(entry.key,))
         return None
 
     def _forget_unreadable(self) -> None:
@@ -263,7 +275,7 @@ class LaneQueue:
     def journal_records(self) -> Iterator[bytes]:
         """What the journal must hold of this lane."""
         low = self.low()
-        if self.store.segments:
+        if self.store.segments or self.store.stuck:
             yield pack_low(Low(self.name, low - 1))
             for key in self.ahead:
                 if key >= low:

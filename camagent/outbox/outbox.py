@@ -183,10 +183,12 @@ class Outbox:
             if oldest and now - min(oldest) >= SPILL_AFTER_S and self._may_write(now):
                 self._spill(now)
             self._leave_flash(now)
+            self._delete_stuck(now)
             if now - self._synced_at >= self._sync_s:
                 self._synced_at = now
                 fds, low = self._to_sync()
-            tidy, self._tidy = self._tidy and not self._flash, False
+            tidy = self._may_tidy()
+            self._tidy = self._tidy and self._stuck
         self._sync(fds, low, tidy=tidy)
         self._report()
 
@@ -196,7 +198,8 @@ class Outbox:
             if not all(lane.empty for lane in self._lanes.values()):
                 self._spill(self._clock.monotonic())
             fds, low = self._to_sync()
-        self._sync(fds, low, tidy=self._tidy and not self._flash)
+            tidy = self._may_tidy()
+        self._sync(fds, low, tidy=tidy)
         with self._lock:
             for lane in self._lanes.values():
                 lane.store.close()
@@ -233,6 +236,25 @@ class Outbox:
 
     def _may_write(self, now: float) -> bool:
         return self._flash_problem is None or now >= self._retry_at
+
+    @property
+    def _stuck(self) -> bool:
+        return any(lane.store.stuck for lane in self._lanes.values())
+
+    def _may_tidy(self) -> bool:
+        return self._tidy and not self._flash and not self._stuck
+
+    def _delete_stuck(self, now: float) -> None:
+        if not self._stuck or not self._may_write(now):
+            return
+        try:
+            for lane in self._lanes.values():
+                lane.store.delete_stuck()
+        except OSError as exc:
+            self._flash_failed(exc, now)
+            return
+        self._flash_problem = None
+        self._compact()
 
     def _straight_to_flash(self, lane: LaneQueue, stored: Stored) -> bool:
         if not self._flash or lane.loose or self._flash_problem is not None:
@@ -289,7 +311,7 @@ class Outbox:
     def _settled(self, key: int) -> None:
         if all(lane.empty for lane in self._lanes.values()):
             self._leave_flash(self._clock.monotonic())
-            if not self._flash:
+            if not self._flash and not self._stuck:
                 self._journal.reset()
                 return
         self._journal.append(pack_settled(key))
@@ -308,7 +330,7 @@ class Outbox:
         if sum(lane.journal_bytes for lane in lanes) <= bound or (self._may_write(now) and self._spill(now)):
             return
         while sum(lane.journal_bytes for lane in lanes) > bound and (dropped := self._drop_one()) is not None:
-            if dropped.settled is None and self._spill(now):
+            if dropped.of_flash and self._spill(now):
                 return  # the segment that went has made room on the disk
 
     def _drop_one(self) -> Dropped | None:
@@ -320,8 +342,8 @@ class Outbox:
                 self._count(self._lanes[name], camera, "dropped", lost)
             for entry in dropped.saved:
                 self._journal.append(pack_message(entry.stored()))
-            if dropped.settled is not None:
-                self._journal.append(pack_settled(dropped.settled))
+            for key in dropped.ended:
+                self._journal.append(pack_settled(key))
             return dropped
         return None
 

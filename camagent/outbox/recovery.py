@@ -126,47 +126,54 @@ def recover(journal: Iterable[Record], cursor: Cursor, lanes: Mapping[Lane, Lane
         found.learn(Low(name, key))
     for record in journal:
         found.learn(record)
-    newest = {name: _adopt_segments(lanes[name], folder, found) for name in LANES}
+    adopted = {name: _adopt_segments(lanes[name], folder, found) for name in LANES}
     for stored in sorted(found.pending.values(), key=lambda item: item.key):
         if not found.is_open(stored):
             continue
         lane = lanes[stored.message.lane]
         entry = Entry(stored.key, stored.message, lane.found_at[0], stored.wall, len(pack_message(stored)))
         found.recovered += 1
-        if stored.key <= newest[lane.name]:
+        if lane.store.segments and stored.key <= adopted[lane.name].newest:
             lane.restore(entry)
         else:
             lane.wait(entry)
+    for name, of_lane in adopted.items():
+        lanes[name].resume(max(of_lane.newest, found.low.get(name, 0)), of_lane.first_open, of_lane.ended)
     return found
 
 
-def _adopt_segments(lane: LaneQueue, folder: Path, found: Found) -> int:
-    """Takes over the segments of one lane: the highest key that stands in them."""
-    newest = 0
+@dataclass(slots=True)
+class _Adopted:
+    """What stands in the segments of one lane."""
+
+    newest: int = 0  # the highest key
     first_open: int | None = None
-    ended: set[int] = set()
+    ended: set[int] = field(default_factory=set)
+
+
+def _adopt_segments(lane: LaneQueue, folder: Path, found: Found) -> _Adopted:
+    """Takes over the segments of one lane."""
+    adopted = _Adopted()
     for path in sorted(folder.glob(f"{lane.name}-*.seg")):
         segment, reading = lane.store.adopt(path)
         for record in reading:
             if not isinstance(record, Stored):
                 continue
-            newest = max(newest, record.key)
+            adopted.newest = max(adopted.newest, record.key)
             found.saw(record.key)
             found.pending.pop(record.key, None)  # kill -9 between writing it here and emptying the journal
-            if found.is_open(record):
-                first_open = record.key if first_open is None else first_open
-                segment.admit(record.message.camera, len(pack_message(record)))
-                found.recovered += 1
-            else:
-                ended.add(record.key)
+            if not found.is_open(record):
+                adopted.ended.add(record.key)
+                continue
+            adopted.first_open = adopted.first_open or record.key
+            segment.admit(record.message.camera, len(pack_message(record)))
+            found.recovered += 1
         found.damaged += reading.damaged
         if not segment.open.total():
             segment.read_to = segment.size
     lane.store.drop_finished()
     if lane.empty:
         lane.store.clear()
-        return 0  # what only the journal holds is then older than nothing
-    found.flash = True
-    lane.last_taken = (first_open or 1) - 1
-    lane.ahead = ended  # all of them: the journal may hold an open message that is older than everything here
-    return newest
+    else:
+        found.flash = True
+    return adopted

@@ -74,6 +74,7 @@ class SegmentStore:
         self.segments: deque[Segment] = deque()
         self.written = 0  # bytes, over the life of this process
         self.problem: str | None = None  # the last error in reading or deleting
+        self.stuck: list[Path] = []  # files that mean nothing any more and that flash does not let go of
         self._folder = folder
         self._lane = lane
         self._segment_bytes = segment_bytes
@@ -227,13 +228,20 @@ class SegmentStore:
         """What the segments take on flash."""
         return sum(segment.size for segment in self.segments)
 
-    def drop_oldest(self) -> Segment:
-        """Deletes the oldest segment, whatever is open in it."""
+    def drop_oldest(self) -> set[int]:
+        """Deletes the oldest segment, whatever is open in it: the keys of what stands on flash all the same."""
         segment = self.segments.popleft()
         if not self.segments:
             self.seal()
         self._delete(segment)
-        return segment
+        return self._keys(segment.path) if segment.path in self.stuck else set()
+
+    def _keys(self, path: Path) -> set[int]:
+        try:
+            return {record.key for record in Reading(path.read_bytes()) if isinstance(record, Stored)}
+        except OSError as exc:
+            self.problem = printable(exc)
+            return set()
 
     def drop_finished(self) -> None:
         """Deletes the segments in front in which nothing is open any more; the last one stays while it may grow."""
@@ -251,8 +259,20 @@ class SegmentStore:
             self._stop_reading()
         try:
             segment.path.unlink(missing_ok=True)
-        except OSError as exc:  # a read-only disk: after the next start its messages would go out again
+        except OSError as exc:  # a read-only disk: the journal keeps in mind what has ended of it
             self.problem = printable(exc)
+            self.stuck.append(segment.path)
+
+    def delete_stuck(self) -> None:
+        """Tries again to delete what could not be deleted.
+
+        Raises:
+            OSError: flash still does not let go of it.
+        """
+        while self.stuck:
+            self.stuck[-1].unlink(missing_ok=True)
+            self.stuck.pop()
+        self.problem = None
 
     def close(self) -> None:
         """Lets go of the files."""

@@ -1,0 +1,9 @@
+"""Why does it see nothing? A ladder of checks with a known answer, one assumption changed at a time, delivery included.
+
+    report.py   values: Cause, StepReport, Report, and the JSON they become
+    causes.py   every cause by id: its layer, what it is in words, what to ask for where a device cannot know
+    ladder.py   the steps in order, the budget, the verdict
+    case.py     what is under test: a model, its manifest, pictures with known answers
+
+The other files are rungs of the ladder (rung_*.py) and what they measure with.
+"""
