@@ -6,6 +6,7 @@ from pathlib import Path
 
 from signing import trust
 from tests.support.agent import camagent
+from tests.support.bundles import write_key
 
 
 def ok(*arguments: str) -> str:
@@ -62,3 +63,22 @@ def test_what_cannot_be_is_a_sentence(tmp_path: Path) -> None:
     no_root = camagent("trust", "show", str(tmp_path / "a.pem"))
     assert no_root.returncode == 1
     assert "Traceback" not in unreachable.stderr + twice.stderr + stranger.stderr + no_root.stderr
+
+
+def test_every_command_that_makes_a_root_prints_json_where_it_is_asked(tmp_path: Path) -> None:
+    release, other = write_key(tmp_path, "release"), write_key(tmp_path, "other")
+    write_key(tmp_path, "root")
+    keys = ["--root-key", str(tmp_path / "root.pem"), "--json"]
+    made = ["init", "--signer", str(release.with_suffix(".pub.pem")), "-o", str(tmp_path / "root.json")]
+    steps = [
+        made,
+        ["add-signer", str(tmp_path / "root.json"), "--signer", str(other.with_suffix(".pub.pem"))],
+        ["remove-signer", str(tmp_path / "2.root.json"), "--signer", str(release.with_suffix(".pub.pem"))],
+        ["rotate", str(tmp_path / "3.root.json")],
+    ]
+    for version, words in enumerate(steps, 1):
+        done = camagent("trust", *words, *keys)
+        assert done.returncode == 0, done.stderr
+        body = json.loads(done.stdout)
+        assert (body["schema"], body["version"]) == ("camagent.trust/1", version)
+        assert Path(body["file"]).exists()

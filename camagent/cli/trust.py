@@ -24,6 +24,7 @@ DAYS = 365
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _EXPIRES = click.option("--expires", type=click.IntRange(1, 36500), default=DAYS, show_default=True, metavar="DAYS",
                         help="Days until new installs wait for a newer root; what runs goes on for ever.")  # fmt: skip
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _ROOT_KEY = click.option("--root-key", "root_keys", type=_FILE, multiple=True, required=True, metavar="R.pem",
                          help="Private root key; repeat.")  # fmt: skip
 
@@ -40,7 +41,7 @@ def _changes(function: F) -> F:
     """What every command that makes root N+1 from root N takes."""
     output = click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path),
                           help="Default: <N+1>.root.json beside ROOT.")  # fmt: skip
-    return click.argument("root", type=_FILE)(_ROOT_KEY(_EXPIRES(passphrase_options(output(function)))))
+    return click.argument("root", type=_FILE)(_ROOT_KEY(_EXPIRES(passphrase_options(output(_JSON(function))))))
 
 
 @command.command(
@@ -54,16 +55,17 @@ def _changes(function: F) -> F:
 @_EXPIRES
 @passphrase_options
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The root.json to write.")
+@_JSON
 def init(
     root_keys: tuple[Path, ...], signers: tuple[Path, ...], threshold: int, expires: int, passphrase_file: Path | None,
-    ask_passphrase: bool, output: Path,
+    ask_passphrase: bool, output: Path, as_json: bool,
 ) -> None:  # fmt: skip
     """Make the first root.json."""
     from signing import keys, trust_edit
 
     public = [keys.load_public(path) for path in signers]
     private = _load(root_keys, passphrase_file, ask=ask_passphrase)
-    _write(output, trust_edit.init(private, public, expires=_after(expires), threshold=threshold))
+    _write(output, trust_edit.init(private, public, expires=_after(expires), threshold=threshold), as_json=as_json)
 
 
 @command.command(epilog="Example: camagent trust show root.json")
@@ -72,13 +74,8 @@ def init(
 def show(root: Path, as_json: bool) -> None:
     """Show who is trusted, how many signatures it takes, and until when."""
     made = _read(root)
-    shown = {
-        "version": made.version, "expires": made.expires.isoformat(), "threshold": made.threshold,
-        "signers": [key.id for key in made.signers], "root_threshold": made.root_threshold,
-        "root_keys": [key.id for key in made.root_keys],
-    }  # fmt: skip
     if as_json:
-        click.echo(json.dumps({"schema": "camagent.trust/1", **shown}))
+        click.echo(json.dumps(_body(made)))
         return
     left = (made.expires - datetime.now(UTC)).days
     click.echo(f"root {made.version}, expires {made.expires:%Y-%m-%d} ({f'in {left} days' if left >= 0 else 'expired'})")
@@ -96,14 +93,15 @@ def show(root: Path, as_json: bool) -> None:
 @click.option("--threshold", type=click.IntRange(1), help="Signatures that a bundle needs from now on.")
 def add_signer(
     root: Path, root_keys: tuple[Path, ...], expires: int, passphrase_file: Path | None, ask_passphrase: bool,
-    output: Path | None, signer: Path, threshold: int | None,
+    output: Path | None, as_json: bool, signer: Path, threshold: int | None,
 ) -> None:  # fmt: skip
     """Make the next root, in which one more key may sign."""
     from signing import keys, trust_edit
 
     key, by = keys.load_public(signer), _load(root_keys, passphrase_file, ask=ask_passphrase)
     current = _read(root)
-    _write_next(root, output, current, trust_edit.add_signer(current, key, by, expires=_after(expires), threshold=threshold))
+    data = trust_edit.add_signer(current, key, by, expires=_after(expires), threshold=threshold)
+    _write_next(root, output, current, data, as_json=as_json)
 
 
 @command.command(
@@ -114,7 +112,7 @@ def add_signer(
 @click.option("--threshold", type=click.IntRange(1), help="Signatures that a bundle needs from now on.")
 def remove_signer(
     root: Path, root_keys: tuple[Path, ...], expires: int, passphrase_file: Path | None, ask_passphrase: bool,
-    output: Path | None, signer: str, threshold: int | None,
+    output: Path | None, as_json: bool, signer: str, threshold: int | None,
 ) -> None:  # fmt: skip
     """Make the next root, in which a key may not sign any more: revocation."""
     from signing import keys, trust_edit
@@ -122,7 +120,7 @@ def remove_signer(
     key_id = keys.load_public(Path(signer)).id if Path(signer).exists() else signer
     by, current = _load(root_keys, passphrase_file, ask=ask_passphrase), _read(root)
     data = trust_edit.remove_signer(current, key_id, by, expires=_after(expires), threshold=threshold)
-    _write_next(root, output, current, data)
+    _write_next(root, output, current, data, as_json=as_json)
 
 
 @command.command(
@@ -134,14 +132,15 @@ def remove_signer(
 )
 def rotate(
     root: Path, root_keys: tuple[Path, ...], expires: int, passphrase_file: Path | None, ask_passphrase: bool,
-    output: Path | None, new_keys: tuple[Path, ...],
+    output: Path | None, as_json: bool, new_keys: tuple[Path, ...],
 ) -> None:  # fmt: skip
     """Make the next root with a new expiry and, where they are given, new root keys; old and new ones sign it."""
     from signing import keys, trust_edit
 
     public = [keys.load_public(path) for path in new_keys] or None
     by, current = _load(root_keys, passphrase_file, ask=ask_passphrase), _read(root)
-    _write_next(root, output, current, trust_edit.rotate(current, by, expires=_after(expires), root_keys=public))
+    data = trust_edit.rotate(current, by, expires=_after(expires), root_keys=public)
+    _write_next(root, output, current, data, as_json=as_json)
 
 
 def _load(paths: tuple[Path, ...], passphrase_file: Path | None, *, ask: bool) -> list[SoftwareKey]:
@@ -161,15 +160,23 @@ def _read(path: Path) -> TrustRoot:
     return trust.read_root(data, path.name)
 
 
+def _body(root: TrustRoot) -> dict[str, Any]:
+    return {
+        "schema": "camagent.trust/1", "version": root.version, "expires": root.expires.isoformat(), "threshold": root.threshold,
+        "signers": [key.id for key in root.signers], "root_threshold": root.root_threshold,
+        "root_keys": [key.id for key in root.root_keys],
+    }  # fmt: skip
+
+
 def _after(days: int) -> datetime:
     return datetime.now(UTC).replace(microsecond=0) + timedelta(days=days)
 
 
-def _write_next(root: Path, output: Path | None, current: TrustRoot, data: bytes) -> None:
-    _write(output or root.with_name(f"{current.version + 1}.root.json"), data)
+def _write_next(root: Path, output: Path | None, current: TrustRoot, data: bytes, *, as_json: bool) -> None:
+    _write(output or root.with_name(f"{current.version + 1}.root.json"), data, as_json=as_json)
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(path: Path, data: bytes, *, as_json: bool) -> None:
     try:
         with path.open("xb") as file:
             file.write(data)
@@ -177,4 +184,9 @@ def _write(path: Path, data: bytes) -> None:
         raise UsageError(f"{path} exists already", fix="every root is kept: name another file with -o") from exc
     except OSError as exc:
         raise InputError(f"{path} cannot be written: {exc.strerror}", fix="check the folder") from exc
+    if as_json:
+        from signing import trust
+
+        click.echo(json.dumps(_body(trust.read_draft(data, path.name)) | {"file": str(path)}))
+        return
     click.echo(f"wrote {path}; see it with: camagent trust show {path}")
