@@ -204,6 +204,23 @@ def test_a_trial_that_died_before_its_golden_check_is_tested_at_the_next_load(de
     assert desk.state()["last_refusal"]["code"] == "GOLDEN_FAILED"
 
 
+def test_where_nothing_is_confirmed_the_best_that_is_stored_is_tried_next(desk: Desk, tmp_path: Path) -> None:
+    for version in ("1.0.0", "2.0.0"):
+        desk.install(make_signed(tmp_path, version=version))
+    desk.bundles.live.failed(desk.bundles.live.load(CAMERA), BackendError("no", fix="none"))
+    assert desk.bundles.live.tick()
+    assert (desk.runs(), desk.state()["trial"]) == ("1.0.0", "1.0.0")
+
+
+def test_what_is_confirmed_raises_the_clocks_floor(desk: Desk, tmp_path: Path) -> None:
+    before = desk.bundles.trust.store.floor
+    desk.install(make_signed(tmp_path, created="2027-03-01T00:00:00Z"))
+    assert desk.bundles.trust.store.floor == before, "verified is not confirmed"
+    desk.confirm()
+    assert desk.bundles.trust.store.floor == datetime(2027, 3, 1, tzinfo=UTC)
+    assert desk.again().trust.store.floor == datetime(2027, 3, 1, tzinfo=UTC)
+
+
 def test_a_full_disk_keeps_no_failed_bundle_running(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.install(make_signed(tmp_path, version="1.0.0"))
     desk.confirm()
@@ -346,10 +363,11 @@ def test_revocation_of_the_only_signer_stops_detection_and_says_so(desk: Desk, t
     second = next_root(root_json())
     third = trust_edit.remove_signer(trust.read_root(second), key("release").public.id, [key("root")], expires=LATER)
     desk.bundles.install_trust([second, third], LOCAL)
+    assert desk.state()["current"] is None, "before any camera loads anything"
+    assert desk.cameras.renewed[-1] == "blobs"
     with pytest.raises(Refused) as caught:
         desk.bundles.live.load(CAMERA)
     assert caught.value.code == "SIGNER_REVOKED"
-    assert desk.cameras.renewed[-1] == "blobs"
     desk.again()
     with pytest.raises(Refused) as caught:
         desk.bundles.live.load(CAMERA)
