@@ -34,7 +34,7 @@ class Flash:
             setattr(os, name, self._on_path(self._real[name]))
         for name in _DESCRIPTORS:
             setattr(os, name, self._on_descriptor(self._real[name]))
-        os.open = self._open  # type: ignore[assignment]
+        os.open = self._open
         os.pwrite = self._pwrite
 
     def remove(self) -> None:
@@ -70,7 +70,7 @@ class Flash:
         return call
 
     def _is_below(self, fd: int) -> bool:
-        return self._below(os.readlink(f"/proc/self/fd/{fd}"))
+        return self._below(Path(f"/proc/self/fd/{fd}").readlink())
 
     def _open(self, path: Any, flags: int, mode: int = 0o777, **named: Any) -> int:
         if self.state == "read-only" and flags & _WRITING and self._below(path):
