@@ -39,6 +39,7 @@ from camagent.orders import Orders, prefixes
 from camagent.outbox import Outbox
 from camagent.owner import Owner, acquire
 from camagent.sources import open_source
+from camagent.stage import Wake
 from camagent.steps import Steps, encode_rle
 from camagent.trust_desk import TrustDesk
 
@@ -62,7 +63,7 @@ class Agent:
         self.topics = Topics(self.config.mqtt.prefix, self.config.agent.id)
         self._started = self.clock.monotonic()
         self._clock_steps = StepWatch(self.clock)
-        self._wake = threading.Event()
+        self._wake = Wake()
         self._stopping = self._reload_wanted = self._network_dead = False
         self._config_error: str | None = None
         self._errors: Counter[str] = Counter()
@@ -98,7 +99,6 @@ class Agent:
             while not self._stopping:
                 self._tick()
                 self._wake.wait(TICK_S)
-                self._wake.clear()
         finally:
             self._shut_down()
 

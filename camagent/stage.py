@@ -1,9 +1,10 @@
-"""A thread with a name, a way to stop it, and the certainty that its death is heard of."""
+"""A thread with a name, a way to stop it, and the certainty that its death is heard of; and a wake-up for a waiting thread."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 
 
 class Stage:
@@ -38,3 +39,28 @@ class Stage:
             self._body(self.stop)
         except BaseException as exc:  # noqa: BLE001  reported, not swallowed: the pipeline decides what follows
             self._died(self.name, exc)
+
+
+class Wake:
+    """Ends another thread's wait. `set` may be called from any thread and from a signal handler.
+
+    Not a `threading.Event`: its lock is not reentrant, so a handler that sets it while its own thread waits on it or clears it
+    never returns. `SimpleQueue.put` is documented as reentrant.
+    """
+
+    def __init__(self) -> None:
+        self._calls: SimpleQueue[None] = SimpleQueue()
+
+    def set(self) -> None:
+        """Ends the wait that is going on, or the next one."""
+        self._calls.put(None)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Waits for `set`, at most `timeout_s`; True when it was called. All calls so far count as one."""
+        try:
+            self._calls.get(timeout=timeout_s)
+        except Empty:
+            return False
+        for _ in range(self._calls.qsize()):
+            self._calls.get()
+        return True
