@@ -85,6 +85,15 @@ class OutboxMachine(RuleBasedStateMachine):
         self.box = self.bench.open()
         self.in_flight.clear()
 
+    @precondition(lambda self: self.flash.state == "sound" and not (self.bench.state / "outbox").is_file())
+    @rule()
+    def stop(self) -> None:
+        """The service ends in good order, and the run folder goes with it."""
+        self.box.close()
+        shutil.rmtree(self.bench.run)
+        self.box = self.bench.open()
+        self.in_flight.clear()
+
     @rule()
     def flash_breaks(self) -> None:
         """A file stands where the folder should be: no new segment can be begun until it is gone."""

@@ -81,6 +81,12 @@ class LaneQueue:
         return self.journal_count - self._pinned
 
     @property
+    def only_in_journal(self) -> bool:
+        """True when the journal knows what neither the segments nor the cursor can say."""
+        low = self.low()
+        return bool(self._pinned) or any(key >= low for key in self.ahead)
+
+    @property
     def all_in_memory(self) -> bool:
         """True when flash holds nothing open that is not in memory too."""
         return all(segment.read_to >= segment.size for segment in self.store.segments)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Lock
 
@@ -23,7 +24,7 @@ from camagent.config import Mqtt
 from camagent.outbox.journal import Journal, LastSeq
 from camagent.outbox.lane import Dropped, Entry, LaneQueue
 from camagent.outbox.records import LANES, Lane, OpenMessage, Stored, pack_message, pack_settled
-from camagent.outbox.recovery import Cursor, recover
+from camagent.outbox.recovery import Cursor, Remains, recover
 from camagent.outbox.segments import SegmentStore
 from camagent.outbox.state import OUTCOMES, LaneState, OutboxState, Outcome, OutcomeCallback, Problem
 
@@ -45,6 +46,7 @@ class Outbox:
         self._journal = Journal(run_dir)
         self._last_seq = LastSeq(run_dir)
         self._cursor = Cursor(self._folder)
+        self._remains = Remains(self._folder)
         segment_bytes = min(max(self._limit >> 4, 64 << 10), 1 << 20)
         self._lanes = {name: LaneQueue(name, SegmentStore(self._folder, name, segment_bytes)) for name in LANES}
         self._counts = {name: Counter[str]() for name in LANES}
@@ -60,6 +62,10 @@ class Outbox:
         for lane in self._lanes.values():
             lane.found_at = self._clock.monotonic(), self._clock.wall()
         records, damaged = self._journal.read()
+        try:
+            records += self._remains.read()
+        except OSError as exc:
+            self._flash_failed(exc)
         found = recover(records, self._cursor, self._lanes, self._folder)
         self._next_key = found.next_key
         self._flash = found.flash
@@ -67,6 +73,11 @@ class Outbox:
         self._damaged = damaged + found.damaged
         self._recovered = found.recovered
         self._compact()
+        if self._journal.problem is None and self._remains.path.exists():  # the run folder has it now
+            for lane in self._lanes.values():
+                lane.store.discard(self._remains.path)
+            if self._stuck:
+                self._compact()
 
     # -- any thread ---------------------------------------------------------------------------------------------------
 
@@ -183,7 +194,8 @@ class Outbox:
             if oldest and now - min(oldest) >= SPILL_AFTER_S and self._may_write(now):
                 self._spill(now)
             self._leave_flash(now)
-            self._delete_stuck(now)
+            if self._stuck and self._may_write(now):
+                self._delete_stuck(now)
             if now - self._synced_at >= self._sync_s:
                 self._synced_at = now
                 fds, low = self._to_sync()
@@ -195,9 +207,13 @@ class Outbox:
     def close(self) -> None:
         """Puts what is open on flash (the run folder may go with the service) and lets go of the files."""
         with self._lock:
+            now = self._clock.monotonic()
+            if self._stuck:
+                self._delete_stuck(now)
             if not all(lane.empty for lane in self._lanes.values()):
-                self._spill(self._clock.monotonic())
+                self._spill(now)
             fds, low = self._to_sync()
+            fds += self._leave_remains()
             tidy = self._may_tidy()
         self._sync(fds, low, tidy=tidy)
         with self._lock:
@@ -232,6 +248,15 @@ class Outbox:
             self._flash_failed(exc)
         return fds, self._low() if self._flash else None
 
+    def _leave_remains(self) -> list[int]:
+        if not self._flash or not any(lane.only_in_journal for lane in self._lanes.values()):
+            return []
+        try:
+            return self._remains.write(self._journal_records())
+        except OSError as exc:
+            self._flash_failed(exc)
+            return []
+
     # -- with the lock held -------------------------------------------------------------------------------------------
 
     def _may_write(self, now: float) -> bool:
@@ -244,17 +269,16 @@ class Outbox:
     def _may_tidy(self) -> bool:
         return self._tidy and not self._flash and not self._stuck
 
-    def _delete_stuck(self, now: float) -> None:
-        if not self._stuck or not self._may_write(now):
-            return
+    def _delete_stuck(self, now: float) -> bool:
         try:
             for lane in self._lanes.values():
                 lane.store.delete_stuck()
         except OSError as exc:
             self._flash_failed(exc, now)
-            return
+            return False
         self._flash_problem = None
         self._compact()
+        return True
 
     def _straight_to_flash(self, lane: LaneQueue, stored: Stored) -> bool:
         if not self._flash or lane.loose or self._flash_problem is not None:
@@ -271,7 +295,10 @@ class Outbox:
         return tuple(self._lanes[name].low() - 1 for name in LANES)
 
     def _spill(self, now: float) -> bool:
-        if not self._flash:
+        if self._stuck:  # some of it may be open, and must not stand on flash twice
+            if not self._delete_stuck(now):
+                return False
+        elif not self._flash:
             self._cursor.begin(self._low())
         try:
             for lane in self._lanes.values():
@@ -319,7 +346,10 @@ class Outbox:
             self._compact()
 
     def _compact(self) -> None:
-        self._journal.rewrite(record for lane in self._lanes.values() for record in lane.journal_records())
+        self._journal.rewrite(self._journal_records())
+
+    def _journal_records(self) -> Iterator[bytes]:
+        return (record for lane in self._lanes.values() for record in lane.journal_records())
 
     def _make_room(self, now: float) -> None:
         lanes = self._lanes.values()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import zlib
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from camagent.errors import printable
 from camagent.outbox.lane import Entry, LaneQueue
-from camagent.outbox.records import LANES, Lane, Low, Record, Settled, Stored, pack_message
+from camagent.outbox.records import LANES, Lane, Low, Reading, Record, Settled, Stored, pack_message
 from firmware_pkg import disk
 
 _SLOT = struct.Struct("<IQQQ")  # checksum, generation, the low key of each lane
@@ -63,7 +64,7 @@ class Cursor:
         body = _SLOT.pack(0, self._generation, *low)[4:]
         fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.pwrite(fd, zlib.crc32(body).to_bytes(4, "little") + body, _SLOT_AT[self._generation % 2])
+            _write(fd, zlib.crc32(body).to_bytes(4, "little") + body, _SLOT_AT[self._generation % 2])
             os.fdatasync(fd)
         finally:
             os.close(fd)
@@ -84,6 +85,48 @@ class Cursor:
         self._written, self._named = None, False
         disk.fsync_folder(self._path.parent)
         self._path.unlink(missing_ok=True)
+
+
+class Remains:
+    """What only the run folder knows, put on flash when the service stops, for that folder may go with it.
+
+    Messages that are older than the segments, and which messages of the segments have ended before older ones.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "remains"
+
+    def read(self) -> Reading:
+        """What the last process has left so.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        try:
+            return Reading(self.path.read_bytes())
+        except (FileNotFoundError, NotADirectoryError):  # the usual case
+            return Reading(b"")
+
+    def write(self, records: Iterable[bytes]) -> list[int]:
+        """Descriptors of the file and of its folder, for fsync; the caller closes them.
+
+        Raises:
+            OSError: flash does not take it.
+        """
+        data = b"".join(records)
+        fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            _write(fd, data, 0)
+            return [fd, os.open(self.path.parent, os.O_RDONLY | os.O_CLOEXEC)]
+        except OSError:
+            os.close(fd)
+            raise
+
+
+def _write(fd: int, data: bytes, offset: int) -> None:
+    """All of it, or an error: a disk that is nearly full takes a part and says nothing."""
+    if os.pwrite(fd, data, offset) != len(data):
+        raise OSError(errno.ENOSPC, "no space left for all of it")
 
 
 @dataclass(slots=True)

@@ -257,11 +257,15 @@ class SegmentStore:
     def _delete(self, segment: Segment) -> None:
         if self._reading is not None and self._reading[0] is segment:
             self._stop_reading()
+        self.discard(segment.path)
+
+    def discard(self, path: Path) -> None:
+        """Deletes a file; what a read-only disk does not let go of is `stuck`, and the journal knows what has ended of it."""
         try:
-            segment.path.unlink(missing_ok=True)
-        except OSError as exc:  # a read-only disk: the journal keeps in mind what has ended of it
+            path.unlink(missing_ok=True)
+        except OSError as exc:
             self.problem = printable(exc)
-            self.stuck.append(segment.path)
+            self.stuck.append(path)
 
     def delete_stuck(self) -> None:
         """Tries again to delete what could not be deleted.
