@@ -356,6 +356,7 @@ def _require_same_owner(old: Config, new: Config) -> None:
 
 __all__ = [
     "Agent",
+    "BackendOptions",
     "FilterRule",
     "Observer",
     "Steps",

@@ -1,0 +1,73 @@
+"""Tensor -> blobs, as a network trained on one kind of input sees them: another scale or order, and the scores drop."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tests.lab.scene import COLOURS
+from tests.lab.spec import ModelSpec, Wanted
+
+_WIDTH = 0.04  # of the colour match: 2 sigma squared, on a scale where white is 1 1 1
+_EDGE = 0.3  # a pixel that matches less belongs to the ground
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """What the network sees, in its own pixels."""
+
+    boxes: NDArray[np.float32]  # (n, 4) x1 y1 x2 y2
+    scores: NDArray[np.float32]  # (n,)
+    ids: NDArray[np.int64]  # (n,)
+    planes: NDArray[np.float32]  # (classes, height, width): how well each pixel matches each class, 0..1
+
+
+def detect(tensor: NDArray[Any], spec: ModelSpec) -> Found:
+    """Finds blobs in a tensor that is taken to be what the network was trained on."""
+    pixels = believed(tensor, spec.wanted)
+    planes = np.stack([_match(pixels, COLOURS[name]) for name in spec.classes])
+    seen = [(box, score, index) for index, plane in enumerate(planes) for box, score in _blobs(plane, spec)]
+    boxes = np.array([box for box, _, _ in seen], np.float32).reshape(-1, 4)
+    scores = np.array([score for _, score, _ in seen], np.float32)
+    return Found(boxes, scores, np.array([index for _, _, index in seen], np.int64), planes)
+
+
+def believed(tensor: NDArray[Any], wanted: Wanted) -> NDArray[np.float32]:
+    """The picture (height, width, 3), RGB, 1.0 = white, that this tensor would be if it had been prepared as in training."""
+    values = np.nan_to_num(tensor[0].astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    if wanted.layout == "nchw":
+        values = values.transpose(1, 2, 0)
+    mean, std = np.array(wanted.mean, np.float32), np.array(wanted.std, np.float32)
+    pixels: NDArray[np.float32] = (values * std + mean) / np.float32(wanted.scale * 255)
+    return np.ascontiguousarray(pixels[:, :, ::-1] if wanted.color == "bgr" else pixels)
+
+
+def _match(pixels: NDArray[np.float32], colour: tuple[int, int, int]) -> NDArray[np.float32]:
+    away = pixels - np.array(colour, np.float32) / 255
+    return np.asarray(np.exp(-np.minimum((away * away).sum(axis=2) / (2 * _WIDTH), 50)), np.float32)
+
+
+def _blobs(plane: NDArray[np.float32], spec: ModelSpec) -> list[tuple[tuple[float, float, float, float], float]]:
+    mask = (plane > _EDGE).astype(np.uint8)
+    count, marks, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    found = []
+    for index in range(1, count):
+        x, y, width, height, area = (int(value) for value in stats[index])
+        if area < 3:
+            continue
+        inside = plane[y : y + height, x : x + width][marks[y : y + height, x : x + width] == index]
+        score = spec.gain * min(1.0, 1.04 * float(inside.mean())) * _shape(width, height, area, spec)
+        found.append(((float(x), float(y), float(x + width), float(y + height)), score))
+    return found
+
+
+def _shape(width: int, height: int, area: int, spec: ModelSpec) -> float:
+    """How much this looks like the round things of the training pictures, 0..1."""
+    squeezed = math.log(width / height / spec.prior) / spec.leeway
+    size = 1 - math.exp(-((area**0.5 / spec.smallest) ** 2))
+    return size * math.exp(-(squeezed**2) / 2) * min(1.0, area / (0.72 * width * height))
