@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from itertools import combinations
 from typing import Any, Literal
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,14 +17,12 @@ from camagent.frame import FloatArray
 from camagent.heads.base import SEEN_SCORE
 
 BoxUnit = Literal["auto", "pixels", "normalized"]
+BoxOrder = Literal["xywh", "xyxy"]  # centre and size, or two corners
+ScoreKind = Literal["probabilities", "logits", "twice"]  # "twice": one sigmoid too many in the graph, undone here
 
 _STRIDES = (4, 8, 16, 32, 64)  # P2 .. P6
 _NORMALIZED_LIMIT = 1.5  # a centre of the whole grid beyond it means pixels; normalised centres end at 1
 _SAMPLES = 64
-
-
-class NoParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Params of a head that has none."""
 
 
 def as_float32(output: NDArray[Any]) -> FloatArray:
@@ -44,6 +41,18 @@ def sigmoid(values: FloatArray) -> FloatArray:
     return result
 
 
+def activated(values: FloatArray, kind: ScoreKind) -> FloatArray:
+    """Scores as exported -> probabilities. `twice`: sigmoid(p), which lies in 0.5..0.731, back to p."""
+    if kind == "probabilities":
+        return values
+    if kind == "logits":
+        return sigmoid(values)
+    with np.errstate(invalid="ignore"):
+        inner = np.clip(values, 0.5, 1 - 1e-6)
+        undone: FloatArray = np.minimum(np.log(inner / (1 - inner)), 1.0).astype(np.float32)
+    return undone
+
+
 def product(left: FloatArray, right: FloatArray) -> FloatArray:
     """The product, in which a broken model's infinities give infinity or NaN and no warning."""
     with np.errstate(invalid="ignore", over="ignore"):
@@ -51,9 +60,11 @@ def product(left: FloatArray, right: FloatArray) -> FloatArray:
     return result
 
 
-def corners(boxes: FloatArray, scale: FloatArray) -> FloatArray:
-    """Boxes x y w h (centre and size), (n, 4), times `scale`, (4,), to x1 y1 x2 y2, (n, 4). Infinities raise no warning."""
+def corners(boxes: FloatArray, scale: FloatArray, order: BoxOrder = "xywh") -> FloatArray:
+    """Boxes in `order`, (n, 4), times `scale`, (4,), to x1 y1 x2 y2, (n, 4). Infinities raise no warning."""
     scaled = product(boxes, scale)
+    if order == "xyxy":
+        return scaled
     center, half = scaled[:, :2], 0.5 * scaled[:, 2:]
     with np.errstate(invalid="ignore", over="ignore"):
         return np.concatenate([center - half, center + half], axis=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 import numpy as np
 
@@ -17,7 +19,18 @@ from camagent.heads.base import (
     require_classes,
     require_outputs,
 )
-from camagent.heads.cells import BoxUnit, as_float32, corners, count_seen, grid_cells, product, unit_scale
+from camagent.heads.cells import (
+    BoxOrder,
+    BoxUnit,
+    ScoreKind,
+    activated,
+    as_float32,
+    corners,
+    count_seen,
+    grid_cells,
+    product,
+    unit_scale,
+)
 
 _NAME = "yolov5"
 _ANCHORS = 3  # per cell
@@ -27,6 +40,9 @@ _BOX = 5  # columns before the classes
 
 class _Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     boxes: BoxUnit = "auto"
+    order: BoxOrder = "xywh"
+    scores: ScoreKind = "probabilities"
+    score: Literal["product", "objectness"] = "product"  # objectness alone where the class column is a constant
 
 
 class YoloV5:
@@ -36,14 +52,14 @@ class YoloV5:
     Older exports also give the three undecoded maps, 1 x 3 x H x W x (5 + classes); they are left alone.
 
     A score cannot exceed its objectness, so rows whose objectness stays below the threshold are left alone: their class
-    columns are never read.
+    columns are never read. Exports that end elsewhere are told by `order`, `scores` and `score`.
     """
 
-    __slots__ = ("_height", "_output", "_unit", "_width")
+    __slots__ = ("_height", "_output", "_params", "_width")
 
     def __init__(self, context: HeadContext) -> None:
         """Raises HeadMismatch for other outputs or a wrong param, LabelCountMismatch for another number of classes."""
-        self._unit = read_params(context, _Params, _NAME).boxes
+        self._params = read_params(context, _Params, _NAME)
         self._width, self._height = context.width, context.height
         decoded = [index for index, spec in enumerate(context.outputs) if len(spec.shape) == 3]
         extra = [spec for spec in context.outputs if len(spec.shape) not in (3, 5)]
@@ -58,7 +74,7 @@ class YoloV5:
 
     def decode(self, outputs: Arrays, min_score: float) -> Candidates:
         """The decoded output, float, as checked. Boxes in pixels of the network input, in row order, not clipped."""
-        rows = as_float32(outputs[self._output])[0]
+        rows = _as_usual(as_float32(outputs[self._output])[0], self._params)
         floor = min(min_score, SEEN_SCORE)
         likely = rows[rows[:, _OBJECT] >= floor]
         scores = _scores(likely)
@@ -66,10 +82,21 @@ class YoloV5:
         kept = np.flatnonzero(scores >= min_score)
         if not kept.size:
             return no_candidates(seen, score_max)
-        scale = unit_scale(self._unit, rows[:, 0], self._width, self._height)
-        boxes = corners(likely[kept, :_OBJECT], scale)
+        scale = unit_scale(self._params.boxes, rows[:, 0], self._width, self._height)
+        boxes = corners(likely[kept, :_OBJECT], scale, self._params.order)
         class_ids = likely[kept, _BOX:].argmax(axis=1)
         return Candidates(boxes, scores[kept], class_ids, seen=seen, score_max=score_max)
+
+
+def _as_usual(rows: FloatArray, params: _Params) -> FloatArray:
+    """An unusual export's rows as the usual one gives them; the usual ones are not copied."""
+    if params.scores == "probabilities" and params.score == "product":
+        return rows
+    scores = activated(rows[:, _OBJECT:], params.scores)
+    if params.score == "objectness":  # which class it is, the columns still say; how sure, they do not
+        ones = (scores[:, 1:] == scores[:, 1:].max(axis=1, keepdims=True)).astype(np.float32)
+        scores = np.concatenate([scores[:, :1], ones], axis=1)
+    return np.concatenate([rows[:, :_OBJECT], scores], axis=1)
 
 
 def _scores(rows: FloatArray) -> FloatArray:
