@@ -9,7 +9,20 @@ from types import MappingProxyType
 from typing import Protocol
 
 from camagent.errors import CodedError
-from camagent.selftest.report import LAYERS, Cause, Exhibit, Report, Status, StepReport, Tell, Trial, Value, Verdict
+from camagent.selftest.report import (
+    LAYERS,
+    Cause,
+    Exhibit,
+    Histogram,
+    Report,
+    Status,
+    StepReport,
+    Tell,
+    TensorFacts,
+    Trial,
+    Value,
+    Verdict,
+)
 
 log = logging.getLogger("camagent")
 
@@ -27,6 +40,8 @@ class Outcome:
     causes: tuple[Cause, ...] = ()
     trials: tuple[Trial, ...] = ()
     exhibits: tuple[Exhibit, ...] = ()
+    histograms: tuple[Histogram, ...] = ()
+    tensors: tuple[TensorFacts, ...] = ()
     undecided: str = ""  # why this rung could not decide, in words: the verdict is then not "healthy"
 
 
@@ -75,7 +90,9 @@ def climb(
     return Report(
         verdict=verdict(causes, outcomes), causes=causes, steps=tuple(steps), inferences=count.used,
         seconds=monotonic() - began, trials=tuple(trial for outcome in outcomes for trial in outcome.trials),
-        exhibits=tuple(exhibit for outcome in outcomes for exhibit in outcome.exhibits), subject=subject,
+        exhibits=tuple(exhibit for outcome in outcomes for exhibit in outcome.exhibits),
+        histograms=tuple(histogram for outcome in outcomes for histogram in outcome.histograms),
+        tensors=tuple(tensor for outcome in outcomes for tensor in outcome.tensors), subject=subject,
     )  # fmt: skip
 
 

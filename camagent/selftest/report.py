@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -83,6 +84,49 @@ class Exhibit:
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """A named place on a histogram's axis: the threshold, the best score."""
+
+    name: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Histogram:
+    """How often values fall where: `counts[i]` of them lie in [edges[i], edges[i + 1]). HTML report only."""
+
+    title: str
+    edges: tuple[float, ...]  # rising, one more than counts
+    counts: tuple[int, ...]
+    marks: tuple[Mark, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TensorFacts:
+    """One tensor in numbers. min, max, mean and std are those of its finite values, None where it has none."""
+
+    name: str  # golden/bus.jpg output0
+    shape: tuple[int, ...]
+    dtype: str
+    min: float | None
+    max: float | None
+    mean: float | None
+    std: float | None
+    unique: int  # different values
+    zeros: float  # share of the values that are exactly 0, 0..1
+    nan: int = 0
+    inf: int = 0
+
+    def report(self) -> dict[str, Value]:
+        """As JSON."""
+        return {
+            "name": printable(self.name), "shape": _plain(self.shape), "dtype": printable(self.dtype, 64),
+            "min": _number(self.min), "max": _number(self.max), "mean": _number(self.mean), "std": _number(self.std),
+            "unique": self.unique, "zeros": _number(self.zeros), "nan": self.nan, "inf": self.inf,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
 class Trial:
     """One counterfactual: the axis that was changed, and how well the known answer came back. A row of the variants table."""
 
@@ -103,33 +147,42 @@ class Report:
     seconds: float
     trials: tuple[Trial, ...] = ()
     exhibits: tuple[Exhibit, ...] = ()
+    histograms: tuple[Histogram, ...] = ()
+    tensors: tuple[TensorFacts, ...] = ()
     subject: Mapping[str, Value] = field(default_factory=lambda: MappingProxyType({}))  # bundle, camera, versions
 
     def body(self) -> dict[str, Value]:
         """`camagent.selftest/1`."""
         return {
             "schema": SCHEMA, "verdict": self.verdict, "causes": [cause.report() for cause in self.causes],
-            "steps": [step.report() for step in self.steps], "inferences": self.inferences, "seconds": round(self.seconds, 3),
+            "steps": [step.report() for step in self.steps], "inferences": self.inferences,
+            "seconds": round(float(self.seconds), 3),
             "subject": _plain(self.subject), "variants": [
-                {"axis": trial.axis, "cause": trial.cause, "margin": round(trial.margin, 4), "detail": printable(trial.detail)}
-                for trial in self.trials
+                {"axis": printable(trial.axis), "cause": trial.cause, "margin": _number(trial.margin),
+                 "detail": printable(trial.detail)} for trial in self.trials
             ],
+            "tensors": [tensor.report() for tensor in self.tensors],
         }  # fmt: skip
 
 
 Tell: TypeAlias = Callable[[str], None]  # what is being done now, in words, for progress
 
 
+def _number(value: float | None) -> float | None:
+    """A number that JSON has: a float of Python's own; None for NaN and infinities."""
+    return None if value is None or not math.isfinite(value) else round(float(value), 6)
+
+
 def _plain(value: Value) -> Value:
     """Printable, JSON-ready, no numpy scalars, no NaN."""
     if isinstance(value, Mapping):
         return {printable(key, 64): _plain(item) for key, item in value.items()}
+    if hasattr(value, "tolist"):  # numpy's scalars and arrays, before float: its float64 is one, and msgspec takes none of them
+        return _plain(value.tolist())
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return [_plain(item) for item in value]
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):
-        return round(value, 6) if value == value and abs(value) != float("inf") else str(value)  # noqa: PLR0124  NaN
-    if hasattr(value, "item"):
-        return _plain(value.item())
+        return round(value, 6) if math.isfinite(value) else str(value)
     return printable(value, 1000)
