@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from camagent.config import Camera
 from camagent.errors import InputError, printable
 from camagent.frame import Frame
+from camagent.preprocess import rgb_picture
 from camagent.sources import decode_picture, is_picture, list_pictures, open_source
 
 
@@ -44,6 +47,11 @@ def one_picture(path: Path) -> Frame:
 def picture_frame(data: bytes, name: str) -> Frame:
     """A picture that is in memory, such as a bundle's golden one. Raises InputError: no JPEG or PNG, too large, damaged."""
     return Frame(decode_picture(data, printable(name)), None, 0.0, "arrival", 0.0, 0.0)
+
+
+def rgb_frame(pixels: NDArray[np.uint8]) -> Frame:
+    """RGB pixels (height, width, 3) as a frame."""
+    return Frame(rgb_picture(pixels), None, 0.0, "arrival", 0.0, 0.0)
 
 
 def _picture(camera: Camera) -> Frame:

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from camagent import __version__, vitals
-from camagent.backends import BackendOptions
+from camagent.backends import BackendOptions, TensorSpec
 from camagent.bodies import AgentHealthBody, BundleStateBody, encode
 from camagent.bundles import Bundles
 from camagent.camera import CameraRunner, Surroundings
@@ -27,9 +27,9 @@ from camagent.clock import Clock, StepWatch, SystemClock
 from camagent.config import Config
 from camagent.config_file import Loaded, load
 from camagent.errors import CodedError, ConfigError, StateError, printable
-from camagent.filters import FilterRule
+from camagent.filters import FilterRule, rule_for
 from camagent.health import Finding
-from camagent.inputs import named_frames, one_picture, passed_over
+from camagent.inputs import named_frames, one_picture, passed_over, picture_frame, rgb_frame
 from camagent.messages import Message, Topics
 from camagent.models import UsableBundle, usable
 from camagent.models import load as load_model
@@ -38,10 +38,12 @@ from camagent.notify import notify
 from camagent.orders import Orders, prefixes
 from camagent.outbox import Outbox
 from camagent.owner import Owner, acquire
+from camagent.preprocess import rgb_pixels
 from camagent.sources import open_source
 from camagent.stage import Wake
 from camagent.steps import Steps, encode_rle
 from camagent.trust_desk import TrustDesk
+from camagent.workbench import BackendHung, Reading, Workbench, head_of, heads_for, prepare, read
 
 log = logging.getLogger("camagent")
 
@@ -356,16 +358,28 @@ def _require_same_owner(old: Config, new: Config) -> None:
 
 __all__ = [
     "Agent",
+    "BackendHung",
     "BackendOptions",
     "FilterRule",
     "Observer",
+    "Reading",
     "Steps",
+    "TensorSpec",
     "TrustDesk",
     "UsableBundle",
+    "Workbench",
     "encode_rle",
+    "head_of",
+    "heads_for",
     "load_model",
     "named_frames",
     "one_picture",
     "passed_over",
+    "picture_frame",
+    "prepare",
+    "read",
+    "rgb_frame",
+    "rgb_pixels",
+    "rule_for",
     "usable",
 ]

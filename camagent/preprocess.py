@@ -16,7 +16,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
-from camagent.frame import Frame, Letterbox, Prepared
+from camagent.frame import Frame, Letterbox, Picture, Prepared
 from firmware_pkg.manifest import InputSpec, Resize
 
 _AVCOL_SPC_BT709, _AVCOL_SPC_UNSPECIFIED, _AVCOL_SPC_BT2020 = 1, 2, 9
@@ -132,6 +132,18 @@ def to_pixels(
     )  # fmt: skip
     yuv = cv2.merge([_plane(scaled, index, 1)[:, :, 0] for index in range(3)])
     return cast("NDArray[np.uint8]", cv2.transform(yuv, _MATRIX[space, span, color]))
+
+
+def rgb_pixels(frame: Frame, longest: int = 0) -> NDArray[np.uint8]:
+    """A frame as RGB (height, width, 3), scaled down to `longest` pixels a side unless that is 0. For people and self-test."""
+    share = min(1.0, longest / max(frame.width, frame.height)) if longest else 1.0
+    width, height = max(1, round(frame.width * share)), max(1, round(frame.height * share))
+    return to_pixels(VideoReformatter(), cast("av.VideoFrame", frame.picture), width, height, "rgb").copy()
+
+
+def rgb_picture(pixels: NDArray[np.uint8]) -> Picture:
+    """RGB (height, width, 3) as a picture that every step takes."""
+    return av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
 
 
 def colorspace(picture: av.VideoFrame) -> Colorspace:

@@ -6,13 +6,22 @@ import time
 from collections.abc import Callable
 
 from camagent.selftest.case import Case
-from camagent.selftest.ladder import WORST_BUDGET, Count, climb
+from camagent.selftest.examination import Examination
+from camagent.selftest.ladder import WORST_BUDGET, Count, Rung, climb
 from camagent.selftest.report import Report, Tell
+from camagent.selftest.rung_backend import BackendRung
+from camagent.selftest.rung_golden_picture import GoldenPictureRung
+from camagent.selftest.rung_golden_tensor import GoldenTensorRung
 
 
 def examine(
     case: Case, tell: Tell = lambda _: None, *, limit: int = WORST_BUDGET, monotonic: Callable[[], float] = time.monotonic
 ) -> Report:
     """Why this model, so deployed, sees nothing. Never raises for what is wrong with the case; bounded in inferences."""
-    count = Count(limit)
-    return climb([], count, monotonic, tell, {"bundle": case.bundle.manifest.name, "version": case.bundle.manifest.version})
+    exam = Examination(case, Count(limit))
+    rungs: list[Rung] = [BackendRung(exam), GoldenTensorRung(exam), GoldenPictureRung(exam)]
+    manifest = case.bundle.manifest
+    try:
+        return climb(rungs, exam.count, monotonic, tell, {"bundle": manifest.name, "version": manifest.version})
+    finally:
+        exam.close()

@@ -1,0 +1,136 @@
+"""What the model's rungs share: the open model, the pictures with known answers, and what was inferred on them so far."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camagent.errors import CodedError
+from camagent.frame import Letterbox
+from camagent.pipeline import FilterRule, Reading, Workbench, head_of, prepare, read
+from camagent.selftest.axis_input import allowed
+from camagent.selftest.case import Case
+from camagent.selftest.known import Known, held_back, known_pictures
+from camagent.selftest.ladder import Count
+from camagent.selftest.margin import NOTHING, Score, floor_of, judge
+from camagent.selftest.report import Cause
+from firmware_pkg.manifest import Manifest
+
+Arrays = tuple[NDArray[Any], ...]
+
+
+class OutOfBudget(Exception):
+    """No inference is left: what has been found so far has to do."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """One picture through preprocessing and model."""
+
+    tensor: NDArray[Any]
+    letterbox: Letterbox
+    outputs: Arrays
+
+
+class Examination:
+    """One case under examination. `suspects` are causes that rungs have found in numbers; later rungs read them."""
+
+    def __init__(self, case: Case, count: Count) -> None:
+        """Reads the known pictures; opens no model yet."""
+        self.case = case
+        self.count = count
+        self.manifest: Manifest = case.bundle.manifest  # the contract that the rungs go by; a wrong shape is mended on the way
+        self.known, self.problems = known_pictures(case.bundle)
+        self.suspects: list[Cause] = []
+        self.reference_likeness: float | None = None  # cosine of today's outputs and the stored ones for the stored input
+        self.reference_outputs: Arrays | None = None
+        self.model_trusted = False  # the model sees its golden pictures: what is missing is lost elsewhere
+        self._bench: Workbench | None = None
+        self._deployed: dict[str, Run] = {}
+        self._held_back: tuple[Known, ...] | None = None
+
+    def open(self) -> Workbench:
+        """The model, opened once. Raises BackendError."""
+        if self._bench is None:
+            artifact = self.case.bundle.artifact
+            self._bench = Workbench(artifact.backend, self.case.bundle.model, self.case.options)
+        return self._bench
+
+    def close(self) -> None:
+        """Frees the model."""
+        if self._bench is not None:
+            self._bench.close()
+
+    @property
+    def opened(self) -> bool:
+        """True where a model runs."""
+        return self._bench is not None
+
+    def held_back(self) -> tuple[Known, ...]:
+        """Pictures that no variant is chosen by: those beyond the first two, and a mirrored copy of the first."""
+        if self._held_back is None:
+            self._held_back = (*self.known[2:], *(held_back(known) for known in self.known[:1]))
+        return self._held_back
+
+    def infer(self, tensor: NDArray[Any]) -> Arrays:
+        """One inference. Raises OutOfBudget, BackendError."""
+        if not self.count.take():
+            raise OutOfBudget
+        return self.open().infer(tensor)
+
+    def run(self, known: Known, manifest: Manifest) -> Run:
+        """A picture under any contract. Raises OutOfBudget, BackendError."""
+        prepared = prepare(known.frame, manifest.input)
+        return Run(prepared.tensor, prepared.letterbox, self.infer(prepared.tensor))
+
+    def deployed(self, known: Known) -> Run:
+        """A picture under the contract in force; inferred once. Raises OutOfBudget, BackendError."""
+        if known.name not in self._deployed:
+            self._deployed[known.name] = self.run(known, self.manifest)
+        return self._deployed[known.name]
+
+    def follow(self, manifest: Manifest) -> None:
+        """Another contract is in force from here on."""
+        self.manifest = manifest
+        self._deployed.clear()
+
+    def read(self, manifest: Manifest, run: Run, rule: FilterRule | None = None) -> Reading:
+        """Outputs under any contract, at the floor unless a rule says otherwise. Raises HeadMismatch, LabelCountMismatch."""
+        names = [spec.name for spec in self.open().outputs]
+        rule = rule or FilterRule(floor_of(manifest), manifest.thresholds.nms_iou)
+        return read(head_of(manifest, run.outputs, names), run.outputs, run.letterbox, rule)
+
+    def score(self, manifest: Manifest, known: Known, run: Run) -> Score:
+        """How well the answer came back; nothing at all where the head cannot read these outputs."""
+        try:
+            return judge(self.read(manifest, run), known, manifest)
+        except (
+            CodedError,
+            ValueError,
+            IndexError,
+            TypeError,
+            FloatingPointError,
+        ):  # this reading fits these outputs not at all
+            return NOTHING
+
+    def try_out(self, manifest: Manifest, pictures: Sequence[Known]) -> list[Score]:
+        """A contract on several pictures, an inference each. Raises OutOfBudget, BackendError."""
+        if not allowed(manifest.input, self.open().inputs):
+            return [NOTHING for _ in pictures]
+        same_input = manifest.input == self.manifest.input
+        return [
+            self.score(manifest, known, self.deployed(known) if same_input else self.run(known, manifest)) for known in pictures
+        ]
+
+
+def textured(shape: tuple[int, ...], dtype: str, like: NDArray[Any] | None, seed: int = 1) -> NDArray[Any]:
+    """An input that is no picture but has a picture's range: zeros upset some decoders."""
+    rng = np.random.default_rng(seed)
+    if like is not None and like.size:
+        low, high = float(like.min()), float(like.max())
+        return (low + rng.random(shape) * (high - low)).astype(dtype)
+    return (rng.integers(0, 256, shape) if dtype == "uint8" else rng.random(shape)).astype(dtype)

@@ -1,0 +1,82 @@
+"""Causes that numbers about the outputs give away in one pass, without an inference spent on a guess."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from camagent.selftest import statistics
+from camagent.selftest.anatomy import Parts, parts_of
+from camagent.selftest.examination import Arrays
+from camagent.selftest.naming import cause
+from camagent.selftest.report import Cause
+
+_BROKEN = 0.001  # share of NaN or Inf that is no accident
+_FEW = 300  # different values: fewer than int8 can tell apart, give or take an activation
+
+
+def invalid(outputs: Arrays) -> Cause | None:
+    """NaN or infinity in what the model gives."""
+    facts = [statistics.facts_of(f"output{index}", output) for index, output in enumerate(outputs)]
+    broken = sum(fact.nan + fact.inf for fact in facts)
+    total = sum(output.size for output in outputs)
+    if not total or broken / total < _BROKEN:
+        return None
+    evidence = {"nan": sum(fact.nan for fact in facts), "inf": sum(fact.inf for fact in facts), "values": total}
+    return cause("fp16-overflow", {**evidence, "expected": "no NaN and no infinity"}, margin=1.0)
+
+
+def stuck(first: Arrays, second: Arrays) -> Cause | None:
+    """The same answer to two different inputs."""
+    if not statistics.same(first, second):
+        return None
+    distinct = [statistics.distinct(output) for output in first]
+    evidence = {"different inputs": 2, "different outputs": 1, "distinct values per output": distinct}
+    if max(distinct, default=0) <= 1:
+        return cause("constant-output", evidence, others=("stale-inference-state",), margin=1.0)
+    return cause("stale-inference-state", evidence, others=("constant-output",), margin=1.0)
+
+
+def fickle(first: Arrays, again: Arrays) -> Cause | None:
+    """Different answers to the same input."""
+    likeness = [statistics.cosine(one, two) for one, two in zip(first, again, strict=True)]
+    if min(likeness, default=1.0) > 0.999 or any(not np.isfinite(output).all() for output in (*first, *again)):
+        return None
+    evidence = {"cosine of two runs on one input": round(min(likeness), 4), "expected": "1"}
+    return cause("shared-context-race", evidence, others=("multi-core-wrong", "npu-submit-failed"), margin=1.0)
+
+
+def silent_scores(head: str, runs: Sequence[Arrays]) -> Cause | None:
+    """Every score exactly the same while boxes vary: scores that quantisation or a provider has lost."""
+    parts = [parts_of(head, outputs) for outputs in runs]
+    if not all(part.boxes and _flat(part) for part in parts):
+        return None
+    boxes = parts[0].flat_boxes()
+    if not np.ptp(boxes):
+        return None
+    levels = statistics.distinct(boxes)
+    evidence = {
+        "scores": f"all {float(parts[0].flat_scores()[0]):g} on {len(runs)} pictures",
+        "boxes": f"{levels} distinct values from {boxes.min():.4g} to {boxes.max():.4g}",
+        "expected": "a score above 0 on a known picture",
+    }
+    if levels <= _FEW:
+        step = np.ptp(boxes) / max(1, levels - 1)
+        evidence["quantisation step"] = f"{step:.3g}: a score of 1 is rounded away when it shares the scale of the boxes"
+        return cause("int8-concat-collapse", evidence, others=("ep-specific-bug",), margin=1.0)
+    return cause("ep-specific-bug", evidence, others=("int8-concat-collapse", "quant-params-ignored"), margin=1.0)
+
+
+def nothing_at_all(runs: Sequence[Arrays]) -> Cause | None:
+    """All outputs are one constant each, on every picture."""
+    if not all(statistics.distinct(output) <= 1 and np.isfinite(output).all() for outputs in runs for output in outputs):
+        return None
+    values = [f"{float(output.reshape(-1)[0]):g}" for output in runs[0] if output.size]
+    evidence = {"outputs": f"constant: {', '.join(values)}", "expected": "values that vary"}
+    return cause("constant-output", evidence, others=("quant-params-ignored",), margin=1.0)
+
+
+def _flat(part: Parts) -> bool:
+    scores = part.flat_scores()
+    return bool(scores.size) and bool(np.isfinite(scores).all()) and not np.ptp(scores)

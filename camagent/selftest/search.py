@@ -1,0 +1,154 @@
+"""One assumption changed at a time, then two: which contract brings the known answers back, and what else would.
+
+The outputs are read anew as often as it pays (no inference); inputs are prepared anew within the budget. Variants are ranked
+by margin over the pictures; the simplest of those that are equally good is named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from camagent.selftest import axis_head, axis_input
+from camagent.selftest.axis_head import Variant
+from camagent.selftest.examination import Examination, OutOfBudget, Run
+from camagent.selftest.known import Known
+from camagent.selftest.margin import Score, mean
+from camagent.selftest.report import Tell
+from firmware_pkg.manifest import Manifest
+
+PICTURES = 2  # that variants are chosen by; the others are held back
+_TIE = 0.06  # margins that are closer say the same
+_STEP = 0.04  # what every further changed assumption must bring
+_KEPT = 4  # inputs that go into the second round
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A variant and how it did on the search pictures."""
+
+    variant: Variant
+    scores: tuple[Score, ...]
+
+    @property
+    def margin(self) -> float:
+        """Mean over the pictures, less a little for every changed assumption."""
+        return mean(self.scores) - _STEP * len(self.variant.more)
+
+    @property
+    def back(self) -> bool:
+        """The known answer came back on every picture."""
+        return bool(self.scores) and all(score.back for score in self.scores)
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What came of it. `ranked`: best first; `before`: the deployed contract on the same pictures."""
+
+    before: tuple[Score, ...]
+    ranked: tuple[Ranked, ...]
+    exhausted: bool = False
+
+    def winners(self) -> tuple[Ranked, ...]:
+        """Those that bring the answer back, as good as the best of them; best first."""
+        able = [entry for entry in self.ranked if entry.back and entry.margin > mean(self.before)]
+        return tuple(entry for entry in able if entry.margin >= able[0].margin - _TIE)
+
+
+def search(exam: Examination, tell: Tell) -> Search:
+    """Ranks every reading of the outputs, then inputs. Raises BackendError."""
+    pictures = exam.known[:PICTURES]
+    runs = [exam.deployed(known) for known in pictures]
+    before = tuple(exam.score(exam.manifest, known, run) for known, run in zip(pictures, runs, strict=True))
+    tell("reading the outputs in other ways")
+    ranked = _read_anew(exam, pictures, runs)
+    if any(entry.back for entry in ranked):
+        return Search(before, _sorted(ranked))
+    try:
+        ranked += _prepare_anew(exam, pictures, tell)
+    except OutOfBudget:
+        return Search(before, _sorted(ranked), exhausted=True)
+    return Search(before, _sorted(ranked))
+
+
+def _read_anew(exam: Examination, pictures: Sequence[Known], runs: Sequence[Run]) -> list[Ranked]:
+    """Params, labels, families; then two of them at once."""
+    manifest, outputs = exam.manifest, runs[0].outputs
+
+    def rank(variants: Iterable[Variant]) -> list[Ranked]:
+        return [_rank(exam, variant, pictures, runs) for variant in variants]
+
+    families = list(axis_head.other_heads(manifest))
+    ranked = rank([*axis_head.params(manifest, outputs), *axis_head.labels(manifest, outputs), *families])
+    if any(entry.back for entry in ranked):
+        return ranked
+    ranked += rank(axis_head.double(manifest, outputs))
+    for other in families:
+        further = (*axis_head.params(other.manifest, outputs), *axis_head.labels(other.manifest, outputs))
+        ranked += rank(other.then(variant) for variant in further)
+    for counted in axis_head.labels(manifest, outputs):
+        ranked += rank(counted.then(variant) for variant in axis_head.params(counted.manifest, outputs))
+    return ranked
+
+
+def _rank(exam: Examination, variant: Variant, pictures: Sequence[Known], runs: Sequence[Run]) -> Ranked:
+    scores = (exam.score(variant.manifest, known, run) for known, run in zip(pictures, runs, strict=True))
+    return Ranked(variant, tuple(scores))
+
+
+def _prepare_anew(exam: Examination, pictures: Sequence[Known], tell: Tell) -> list[Ranked]:
+    """Every input on one picture, one change, then two, until the answer comes back; the best ones on the other pictures."""
+    first = pictures[:1]
+    tell("preparing the input in other ways")
+    found = _try_all(exam, _single_inputs(exam), first)
+    if not any(entry.back for entry in found):
+        norms = axis_input.norms(exam.manifest)
+        pairs = (norm.then(color) for norm in norms for color in axis_input.colors(norm.manifest))
+        found += _try_all(exam, pairs, first)
+    if not any(entry.back for entry in found):
+        found += _try_all(exam, _fitted(exam, found), first)
+    if len(pictures) == 1:
+        return found
+    tell("trying the best ones on another picture")
+    return [
+        replace(entry, scores=(*entry.scores, *exam.try_out(entry.variant.manifest, pictures[1:])))
+        for entry in _sorted(found)[: 2 * _KEPT]
+    ]
+
+
+def _single_inputs(exam: Examination) -> Iterator[Variant]:
+    yield from axis_input.colors(exam.manifest)
+    yield from axis_input.norms(exam.manifest)
+    yield from axis_input.placements(exam.manifest)
+    yield from axis_input.shapes(exam.manifest, exam.open().inputs)
+
+
+def _fitted(exam: Examination, found: Sequence[Ranked]) -> Iterator[Variant]:
+    """The two best so far, with the picture fitted in differently as well."""
+    for entry in [entry for entry in _sorted(found) if "V:resize" not in entry.variant.axis][:2]:
+        inputs = exam.open().inputs
+        yield from map(entry.variant.then, axis_input.placements(entry.variant.manifest))
+        yield from map(entry.variant.then, axis_input.shapes(entry.variant.manifest, inputs))
+
+
+def _try_all(exam: Examination, variants: Iterable[Variant], pictures: Sequence[Known]) -> list[Ranked]:
+    """Each distinct input once, read as deployed; where that fails, in the other ways, for the outputs are at hand."""
+    found: list[Ranked] = []
+    tried: list[Manifest] = []
+    for variant in variants:
+        if variant.manifest in tried or not axis_input.allowed(variant.manifest.input, exam.open().inputs):
+            continue
+        tried.append(variant.manifest)
+        runs = [exam.run(known, variant.manifest) for known in pictures]
+        plain = _rank(exam, variant, pictures, runs)
+        found.append(plain)
+        if not plain.back:
+            outputs = runs[0].outputs
+            readings = (*axis_head.params(exam.manifest, outputs), *axis_head.other_heads(exam.manifest))
+            others = (_rank(exam, variant.beside(reading), pictures, runs) for reading in readings)
+            found += [entry for entry in others if entry.back]
+    return found
+
+
+def _sorted(ranked: Iterable[Ranked]) -> tuple[Ranked, ...]:
+    return tuple(sorted(ranked, key=lambda entry: (-entry.back, -entry.margin)))
