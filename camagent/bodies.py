@@ -232,10 +232,12 @@ def encode(body: Body) -> bytes:
 
 def schemas() -> dict[str, dict[str, Any]]:
     """JSON Schema per body, keyed by its `schema` value."""
-    made = {}
-    for name, kind in BODIES.items():
-        (_,), parts = msgspec.json.schema_components([kind], ref_template="#/$defs/{name}")
-        schema = dict(parts.pop(kind.__name__))
-        schema["properties"] = {**schema["properties"], "schema": {"const": name}}
-        made[name] = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": name, **schema, "$defs": parts}
-    return made
+    return {name: schema_of(name, kind) for name, kind in BODIES.items()}
+
+
+def schema_of(name: str, kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """JSON Schema of one JSON object whose `schema` is `name`."""
+    (_,), parts = msgspec.json.schema_components([kind], ref_template="#/$defs/{name}")
+    schema = dict(parts.pop(kind.__name__))
+    schema["properties"] = {**schema["properties"], "schema": {"const": name}}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": name, **schema, "$defs": parts}

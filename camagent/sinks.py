@@ -26,28 +26,51 @@ _JPEG_QUALITY = 90
 _CLASSES_DRAWN = 3
 
 
-def annotate(frame: Frame, outcome: Outcome, labels: Sequence[str]) -> NDArray[np.uint8]:
-    """The frame as BGR, (height, width, 3), with what was found drawn in."""
-    picture = to_pixels(VideoReformatter(), cast("av.VideoFrame", frame.picture), frame.width, frame.height, "bgr").copy()
-    scale = max(0.4, min(frame.width, frame.height) / 900)
+def annotate(frame: Frame, outcome: Outcome, labels: Sequence[str], *, longest: int | None = None) -> NDArray[np.uint8]:
+    """The frame as BGR, (height, width, 3), with what was found drawn in.
+
+    `longest`: pixels of the longest side, where the picture is to be smaller than the frame; it is drawn on after scaling.
+    """
+    shrink = min(1.0, longest / max(frame.width, frame.height)) if longest else 1.0
+    width, height = max(1, round(frame.width * shrink)), max(1, round(frame.height * shrink))
+    picture = to_pixels(VideoReformatter(), cast("av.VideoFrame", frame.picture), width, height, "bgr").copy()
+    scale = max(0.4, min(width, height) / 900)
     match outcome:
         case Detections():
-            for box, score, class_id in zip(outcome.boxes, outcome.scores, outcome.class_ids, strict=True):
+            sides = np.array([width / frame.width, height / frame.height] * 2)
+            for box, score, class_id in zip(outcome.boxes * sides, outcome.scores, outcome.class_ids, strict=True):
                 _draw_box(picture, box, f"{labels[class_id]} {score:.2f}", _PALETTE[class_id % len(_PALETTE)], scale)
         case ClassMap():
-            _draw_map(picture, outcome.in_source(), labels, scale)
+            ids = outcome.in_source()
+            if shrink < 1:
+                ids = cv2.resize(ids, (width, height), interpolation=cv2.INTER_NEAREST).astype(np.uint8)
+            _draw_map(picture, ids, labels, scale)
         case Classes():
             for row, (class_id, score) in enumerate(outcome.top(_CLASSES_DRAWN)):
                 _draw_text(picture, f"{labels[class_id]} {score:.2f}", (4, round(30 * scale * (row + 1))), (40, 40, 40), scale)
     return picture
 
 
+def outline(picture: NDArray[np.uint8], boxes_norm: Sequence[tuple[float, float, float, float]]) -> None:
+    """Draws boxes (x1 y1 x2 y2, 0..1) that should have been found into the picture: a white line within a black one."""
+    height, width = picture.shape[:2]
+    for box in boxes_norm:
+        x1, y1, x2, y2 = (round(value * side) for value, side in zip(box, (width, height) * 2, strict=True))
+        for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+            cv2.rectangle(picture, (x1, y1), (x2, y2), colour, thickness, cv2.LINE_AA)
+
+
+def to_jpeg(picture: NDArray[np.uint8], quality: int = _JPEG_QUALITY) -> bytes:
+    """A BGR picture as JPEG. Raises OSError."""
+    ok, encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not ok:
+        raise OSError("the picture cannot be encoded as JPEG")
+    return encoded.tobytes()
+
+
 def write_picture(path: Path, picture: NDArray[np.uint8]) -> None:
     """Writes a JPEG. Raises OSError."""
-    ok, encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    if not ok:
-        raise OSError(f"{path}: the picture cannot be encoded as JPEG")
-    path.write_bytes(encoded.tobytes())
+    path.write_bytes(to_jpeg(picture))
 
 
 class VideoSink:
@@ -92,7 +115,7 @@ class VideoSink:
 
 
 def _draw_box(
-    picture: NDArray[np.uint8], box: NDArray[np.float32], text: str, color: tuple[int, int, int], scale: float
+    picture: NDArray[np.uint8], box: NDArray[np.floating], text: str, color: tuple[int, int, int], scale: float
 ) -> None:
     x1, y1, x2, y2 = (round(float(value)) for value in box)
     cv2.rectangle(picture, (x1, y1), (x2, y2), color, max(1, round(2 * scale)), cv2.LINE_AA)

@@ -13,6 +13,7 @@ from camagent import config_file
 from camagent.bodies import BODIES, ClassificationBody, DetectionsBody, ModelRef, SegmentationBody, encode, schemas
 from camagent.frame import Classes, ClassMap, Detections, Frame, Latency, Letterbox, Outcome, Result, StageCounts
 from camagent.messages import Author, Topics, body_of, message_of, slug
+from camagent.selftest import schema as selftest_schema
 
 ROOT = Path(__file__).resolve().parents[1]
 AUTHOR = Author("cam-01", "front", 7, ModelRef(name="m", version="1"), ("person", "box"), (None, "waste"))
@@ -103,6 +104,7 @@ def test_every_body_has_a_schema_and_docs_publish_it_as_it_is() -> None:
     published = {path.name: json.loads(path.read_text()) for path in (ROOT / "docs" / "schemas").glob("*.json")}
     made = {f"{name.replace('/', '-')}.schema.json": body for name, body in schemas().items()}
     made["camagent.toml.schema.json"] = config_file.schema()
+    made["camagent.selftest-1.schema.json"] = selftest_schema.schema()
     assert published == json.loads(json.dumps(made)), "run `make docs`"
 
 

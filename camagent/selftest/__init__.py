@@ -2,8 +2,10 @@
 
     report.py   values: Cause, StepReport, Report, and the JSON they become
     causes.py   every cause by id: its layer, what it is in words, what to ask for where a device cannot know
+    meanings.py what each cause means, in one sentence
     ladder.py   the steps in order, the budget, the verdict
     case.py     what is under test: a model, its manifest, pictures with known answers
+    words.py    a report in words; terminal.py and html.py (with pictures of exhibits.py) show it, schema.py describes its JSON
 
 The other files are rungs of the ladder (rung_*.py) and what they measure with.
 """

@@ -85,7 +85,8 @@ def climb(
         start = monotonic()
         outcome = _run(rung, tell)
         outcomes.append(outcome)
-        steps.append(StepReport(rung.id, outcome.status, outcome.measured, monotonic() - start))
+        undecided = {"undecided": outcome.undecided} if outcome.undecided else {}
+        steps.append(StepReport(rung.id, outcome.status, {**outcome.measured, **undecided}, monotonic() - start))
     causes = tuple(ordered(cause for outcome in outcomes for cause in outcome.causes))
     return Report(
         verdict=verdict(causes, outcomes), causes=causes, steps=tuple(steps), inferences=count.used,

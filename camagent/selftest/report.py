@@ -55,8 +55,9 @@ class Cause:
     def report(self) -> dict[str, Value]:
         """As JSON."""
         return {
-            "id": self.id, "layer": self.layer, "alternatives": list(self.alternatives), "evidence": _plain(self.evidence),
-            "fix": printable(self.fix, 1000), "fix_verified": self.fix_verified, "send": [printable(x, 400) for x in self.send],
+            "id": self.id, "layer": self.layer, "alternatives": [printable(name, 64) for name in self.alternatives],
+            "evidence": _plain(self.evidence), "fix": printable(self.fix, 1000), "fix_verified": self.fix_verified,
+            "send": [printable(item, 400) for item in self.send],
         }  # fmt: skip
 
 
@@ -71,7 +72,8 @@ class StepReport:
 
     def report(self) -> dict[str, Value]:
         """As JSON."""
-        return {"id": self.id, "status": self.status, "measured": _plain(self.measured), "seconds": round(self.seconds, 3)}
+        seconds = round(float(self.seconds), 3)
+        return {"id": self.id, "status": self.status, "measured": _plain(self.measured), "seconds": seconds}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
