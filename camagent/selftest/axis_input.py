@@ -135,12 +135,16 @@ def _shape_cause(spec: InputSpec, made: InputSpec) -> str:
 def _norm(manifest: Manifest, name: str, scale: float, mean: Triple, std: Triple) -> Variant:
     spec = manifest.input
     made = replaced(manifest, input=_spec(spec, scale=scale, mean=mean, std=std))
-    cause, others = _norm_cause(spec, scale, mean, std)
-    words = f"input.scale, mean, std: {_text(spec.scale, spec.mean, spec.std)} -> {_text(scale, mean, std)}"
-    return Variant(f"V:norm {name}", cause, made, words, others)
+    cause, others = norm_cause(spec, scale, mean, std)
+    return Variant(f"V:norm {name}", cause, made, norm_words(spec, made.input), others)
 
 
-def _norm_cause(spec: InputSpec, scale: float, mean: Triple, std: Triple) -> tuple[str, tuple[str, ...]]:
+def norm_words(spec: InputSpec, made: InputSpec) -> str:
+    """Both sides of a change of scale, mean and std."""
+    return f"input.scale, mean, std: {_text(spec.scale, spec.mean, spec.std)} -> {_text(made.scale, made.mean, made.std)}"
+
+
+def norm_cause(spec: InputSpec, scale: float, mean: Triple, std: Triple) -> tuple[str, tuple[str, ...]]:
     """Which cause a change of scale, mean and std stands for, and which others it would cure too."""
     ratio = (scale / std[0]) / (spec.scale / spec.std[0])
     only_scale = (mean, std) == (spec.mean, spec.std)

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from camagent.selftest import axis_head, axis_input
+from camagent.selftest import axis_head, axis_input, stored_input
 from camagent.selftest.axis_head import Variant
 from camagent.selftest.examination import Examination, OutOfBudget, Run
 from camagent.selftest.known import Known
-from camagent.selftest.margin import Score, mean
+from camagent.selftest.margin import NOTHING, Score, mean
 from camagent.selftest.report import Tell
 from firmware_pkg.manifest import Manifest
 
@@ -97,44 +97,62 @@ def _rank(exam: Examination, variant: Variant, pictures: Sequence[Known], runs: 
 
 
 def _prepare_anew(exam: Examination, pictures: Sequence[Known], tell: Tell) -> list[Ranked]:
-    """Every input on one picture, one change, then two, until the answer comes back; the best ones on the other pictures."""
-    first = pictures[:1]
-    tell("preparing the input in other ways")
-    found = _try_all(exam, _single_inputs(exam), first)
-    if not any(entry.back for entry in found):
-        norms = axis_input.norms(exam.manifest)
-        pairs = (norm.then(color) for norm in norms for color in axis_input.colors(norm.manifest))
-        found += _try_all(exam, pairs, first)
-    if not any(entry.back for entry in found):
-        found += _try_all(exam, _fitted(exam, found), first)
-    if len(pictures) == 1:
-        return found
-    tell("trying the best ones on another picture")
-    return [
-        replace(entry, scores=(*entry.scores, *exam.try_out(entry.variant.manifest, pictures[1:])))
-        for entry in _sorted(found)[: 2 * _KEPT]
-    ]
+    """One change, then two, until the answer comes back on every picture; only the best of a round see the other pictures."""
+    rounds = (
+        ("preparing the input in other ways", _singles),
+        ("another scale and another colour order at once", _norms_and_colors),
+        ("two changes at once", _extended),
+    )
+    found: list[Ranked] = []
+    for words, variants in rounds:
+        tell(words)
+        tried = _sorted(_try_all(exam, variants(exam, found), pictures[:1], [entry.variant.manifest for entry in found]))
+        found += _completed(exam, tried, pictures[1:])
+        if any(entry.back for entry in found):
+            break
+    return found
 
 
-def _single_inputs(exam: Examination) -> Iterator[Variant]:
-    yield from axis_input.colors(exam.manifest)
-    yield from axis_input.norms(exam.manifest)
-    yield from axis_input.placements(exam.manifest)
-    yield from axis_input.shapes(exam.manifest, exam.open().inputs)
+def _completed(exam: Examination, tried: Sequence[Ranked], others: Sequence[Known]) -> list[Ranked]:
+    if not others:
+        return list(tried)
+    best = [replace(one, scores=(*one.scores, *exam.try_out(one.variant.manifest, others))) for one in tried[:_KEPT]]
+    unseen = tuple(NOTHING for _ in others)
+    return best + [replace(one, scores=(*one.scores, *unseen)) for one in tried[_KEPT:]]
 
 
-def _fitted(exam: Examination, found: Sequence[Ranked]) -> Iterator[Variant]:
-    """The two best so far, with the picture fitted in differently as well."""
-    for entry in [entry for entry in _sorted(found) if "V:resize" not in entry.variant.axis][:2]:
-        inputs = exam.open().inputs
-        yield from map(entry.variant.then, axis_input.placements(entry.variant.manifest))
-        yield from map(entry.variant.then, axis_input.shapes(entry.variant.manifest, inputs))
+def _singles(exam: Examination, found: Sequence[Ranked]) -> Iterator[Variant]:
+    del found
+    manifest = exam.manifest
+    yield from stored_input.variants(exam.manifest, exam.known)
+    yield from axis_input.colors(manifest)
+    yield from axis_input.norms(manifest)
+    yield from axis_input.placements(manifest)
+    yield from axis_input.shapes(manifest, exam.open().inputs)
 
 
-def _try_all(exam: Examination, variants: Iterable[Variant], pictures: Sequence[Known]) -> list[Ranked]:
+def _norms_and_colors(exam: Examination, found: Sequence[Ranked]) -> Iterator[Variant]:
+    del found
+    for norm in axis_input.norms(exam.manifest):
+        yield from map(norm.then, axis_input.colors(norm.manifest))
+
+
+def _extended(exam: Examination, found: Sequence[Ranked]) -> Iterator[Variant]:
+    """The two best so far, each with every further change of the input."""
+    for entry in _sorted(found)[:2]:
+        manifest, then = entry.variant.manifest, entry.variant.then
+        yield from map(then, axis_input.placements(manifest))
+        yield from map(then, axis_input.shapes(manifest, exam.open().inputs))
+        yield from map(then, axis_input.colors(manifest))
+        yield from map(then, axis_input.norms(manifest))
+
+
+def _try_all(
+    exam: Examination, variants: Iterable[Variant], pictures: Sequence[Known], before: Iterable[Manifest]
+) -> list[Ranked]:
     """Each distinct input once, read as deployed; where that fails, in the other ways, for the outputs are at hand."""
     found: list[Ranked] = []
-    tried: list[Manifest] = []
+    tried = [exam.manifest, *before]
     for variant in variants:
         if variant.manifest in tried or not axis_input.allowed(variant.manifest.input, exam.open().inputs):
             continue
