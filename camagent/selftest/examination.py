@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camagent.errors import CodedError
-from camagent.frame import Letterbox
+from camagent.frame import Frame, Letterbox
 from camagent.pipeline import FilterRule, Reading, Workbench, head_of, prepare, read
 from camagent.selftest.axis_input import allowed
 from camagent.selftest.case import Case
@@ -46,6 +46,7 @@ class Examination:
         self.manifest: Manifest = case.bundle.manifest  # the contract that the rungs go by; a wrong shape is mended on the way
         self.known, self.problems = known_pictures(case.bundle)
         self.suspects: list[Cause] = []
+        self.live: tuple[tuple[Frame, Run], ...] = ()  # stored live frames that have been inferred
         self.reference_likeness: float | None = None  # cosine of today's outputs and the stored ones for the stored input
         self.reference_outputs: Arrays | None = None
         self.model_trusted = False  # the model sees its golden pictures: what is missing is lost elsewhere

@@ -10,8 +10,10 @@ from camagent.selftest.examination import Examination
 from camagent.selftest.ladder import WORST_BUDGET, Count, Rung, climb
 from camagent.selftest.report import Report, Tell
 from camagent.selftest.rung_backend import BackendRung
+from camagent.selftest.rung_filters import FiltersRung
 from camagent.selftest.rung_golden_picture import GoldenPictureRung
 from camagent.selftest.rung_golden_tensor import GoldenTensorRung
+from camagent.selftest.rung_live import LiveRung
 
 
 def examine(
@@ -19,7 +21,7 @@ def examine(
 ) -> Report:
     """Why this model, so deployed, sees nothing. Never raises for what is wrong with the case; bounded in inferences."""
     exam = Examination(case, Count(limit))
-    rungs: list[Rung] = [BackendRung(exam), GoldenTensorRung(exam), GoldenPictureRung(exam)]
+    rungs: list[Rung] = [BackendRung(exam), GoldenTensorRung(exam), GoldenPictureRung(exam), LiveRung(exam), FiltersRung(exam)]
     manifest = case.bundle.manifest
     try:
         return climb(rungs, exam.count, monotonic, tell, {"bundle": manifest.name, "version": manifest.version})

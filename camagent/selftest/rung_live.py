@@ -1,0 +1,169 @@
+"""Stored live frames through a model that is known to work: is anything seen, and if not, what is wrong with the picture?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from camagent.errors import BackendError
+from camagent.frame import Classes, ClassMap, Detections, Frame
+from camagent.pipeline import FilterRule, Reading, prepare, rgb_frame, rgb_pixels
+from camagent.selftest import axis_live, statistics
+from camagent.selftest.examination import Examination, OutOfBudget, Run
+from camagent.selftest.ladder import Outcome
+from camagent.selftest.naming import cause
+from camagent.selftest.report import Cause, Tell, Trial, Value
+from camagent.selftest.rung_backend import of_error
+from camagent.selftest.statistics import PictureFacts
+
+FRAMES = 6  # that are looked at
+_CHOSEN = 2  # by which a way is chosen; the others verify it
+_LOOK = 640  # pixels of the longest side for picture statistics
+_DARK_MEAN, _FLAT = 15.0, 3.0
+_SHEAR_GAIN, _SHEAR_PIXELS = 0.2, 2
+_GREY = 3.0  # mean chroma of a picture without colour
+_HINT = 0.5  # of the threshold: scores that come so near to it, again and again, are something that is nearly seen
+_GAIN = 0.15  # by how much a way must raise the best score
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Looked:
+    """One frame and what the model says of it at the bundle's own threshold."""
+
+    frame: Frame
+    run: Run
+    seen: bool
+    best: float
+
+
+class LiveRung:
+    """Nothing is accused that does not come back when it is undone, on frames that it was not chosen by."""
+
+    id = "live"
+
+    def __init__(self, exam: Examination) -> None:
+        self._exam = exam
+
+    def run(self, tell: Tell) -> Outcome:
+        """One inference per frame where something is seen."""
+        exam = self._exam
+        frames = exam.case.live.frames[:FRAMES] if exam.case.live else ()
+        if not frames or not exam.opened:
+            return Outcome("skip", {"why": "no live frames" if exam.opened else "no model runs"})
+        tell("live frames")
+        facts = [statistics.picture_facts(rgb_pixels(frame, _LOOK)) for frame in frames]
+        measured = _measured(facts)
+        try:
+            looked = [self._look(frame) for frame in frames]
+        except BackendError as exc:
+            return Outcome("fail", {**measured, "code": exc.code, "what": exc.what}, (of_error(exc),))
+        except OutOfBudget:
+            return Outcome("skip", {**measured, "why": "no inference is left"})
+        except (ValueError, IndexError) as exc:  # a head that cannot read these outputs: the golden rung has said so
+            return Outcome("skip", {**measured, "why": f"the outputs cannot be read: {exc}"})
+        exam.live = tuple((one.frame, one.run) for one in looked)
+        measured |= {"frames seen on": sum(one.seen for one in looked), "best scores": [round(one.best, 3) for one in looked]}
+        if any(one.seen for one in looked):
+            return Outcome("pass", measured)
+        return self._nothing(looked, facts, measured, tell)
+
+    def _nothing(
+        self, looked: Sequence[Looked], facts: Sequence[PictureFacts], measured: dict[str, Value], tell: Tell
+    ) -> Outcome:
+        exam = self._exam
+        plain = _picture_cause(facts)
+        if plain is not None:
+            return Outcome("fail", measured, (plain,))
+        if not exam.model_trusted:
+            return Outcome("warn", {**measured, "note": "nothing is seen; mend the model first, then run again"})
+        tell("undoing what may be wrong with the picture")
+        try:
+            found, trials = self._undo(looked)
+        except (BackendError, OutOfBudget) as exc:
+            return Outcome("warn", {**measured, "why": f"stopped: {exc or 'no inference is left'}"})
+        if found is not None:
+            return Outcome("fail", measured, (found,), trials)
+        hint = self._nearly(looked, facts)
+        if hint is not None:
+            return Outcome("warn", measured, (hint,), trials)
+        note = "every stage works and nothing is seen: stand in view and watch the best scores rise"
+        return Outcome("pass", {**measured, "reason": "healthy-empty", "walk test": note}, trials=trials)
+
+    def _look(self, frame: Frame) -> Looked:
+        manifest = self._exam.manifest
+        prepared = prepare(frame, manifest.input)
+        run = Run(prepared.tensor, prepared.letterbox, self._exam.infer(prepared.tensor))
+        return Looked(frame, run, *_seen(self._exam, run))
+
+    def _undo(self, looked: Sequence[Looked]) -> tuple[Cause | None, tuple[Trial, ...]]:
+        """Every way on the two frames that come nearest to something; the best one must hold on the others."""
+        ranked = sorted(looked, key=lambda one: -one.best)
+        chosen, others = ranked[:_CHOSEN], ranked[_CHOSEN:]
+        tried = [(undo, [self._best(one.frame, undo) for one in chosen]) for undo in axis_live.all_ways()]
+        before = float(np.mean([one.best for one in chosen]))
+        trials = tuple(Trial(undo.axis, undo.cause, float(np.mean([b for _, b in found])), undo.fix) for undo, found in tried)
+        able = [(float(np.mean([best for _, best in found])), undo) for undo, found in tried if all(seen for seen, _ in found)]
+        able = [(gain, undo) for gain, undo in able if gain >= before + _GAIN]
+        if not able:
+            return None, trials
+        best, undo = max(able, key=lambda entry: entry[0])
+        rivals = tuple(other.cause for gain, other in able if other.cause != undo.cause and gain >= best - 0.05)
+        held = [self._best(one.frame, undo)[0] for one in others[:_CHOSEN]]
+        verified = all(held) if held else None
+        evidence = {"best score before": round(before, 3), "best score after": round(best, 3), "change": undo.fix,
+                    "threshold": self._exam.manifest.thresholds.min_score}  # fmt: skip
+        return cause(undo.cause, evidence, others=rivals, verified=verified, margin=best - before), trials
+
+    def _best(self, frame: Frame, undo: axis_live.Undo) -> tuple[bool, float]:
+        found = [self._look(rgb_frame(pixels)) for pixels in undo.change(rgb_pixels(frame))]
+        return any(one.seen for one in found), max(one.best for one in found)
+
+    def _nearly(self, looked: Sequence[Looked], facts: Sequence[PictureFacts]) -> Cause | None:
+        """Something is there again and again, and never enough: this scene is not what the model was trained on."""
+        threshold = self._exam.manifest.thresholds.min_score
+        near = sum(one.best >= _HINT * threshold for one in looked)
+        if near * 2 < len(looked) or not near:
+            return None
+        evidence = {"best scores": [round(one.best, 3) for one in looked], "threshold": threshold}
+        grey = float(np.median([fact.chroma for fact in facts])) < _GREY
+        name, other = ("night-ir-domain", "view-domain") if grey else ("view-domain", "night-ir-domain")
+        return cause(name, evidence, others=(other,) if grey else (), ask=True)
+
+
+def _seen(exam: Examination, run: Run) -> tuple[bool, float]:
+    """Whether anything is seen at the bundle's threshold, and the best score."""
+    manifest = exam.manifest
+    rule = FilterRule(manifest.thresholds.min_score, manifest.thresholds.nms_iou)
+    reading: Reading = exam.read(manifest, run, rule)
+    match reading.outcome:
+        case Detections() as found:
+            return bool(len(found)), reading.counts.score_max
+        case ClassMap() as found:
+            shares = found.shares(len(manifest.labels))
+            return bool(shares[1:].max(initial=0.0) >= 0.01), reading.counts.score_max
+        case Classes():
+            return True, reading.counts.score_max
+
+
+def _picture_cause(facts: Sequence[PictureFacts]) -> Cause | None:
+    """What the pixels alone give away."""
+    mean, spread = (float(np.median(values)) for values in ([f.luma_mean for f in facts], [f.luma_spread for f in facts]))
+    if mean < _DARK_MEAN or spread < _FLAT:
+        wanted = f"a mean above {_DARK_MEAN:g} and some contrast"
+        evidence = {"luma mean": round(mean, 1), "luma spread": round(spread, 1), "expected": wanted}
+        return cause("lens-dark-or-covered", evidence, margin=1.0)
+    shears = [fact.shear for fact in facts if abs(fact.shear) >= _SHEAR_PIXELS and fact.shear_gain >= _SHEAR_GAIN]
+    if len(shears) * 2 > len(facts):
+        evidence = {"every row is shifted by": int(np.median(shears)), "expected": 0}
+        return cause("row-stride-ignored", evidence, others=("frame-geometry-wrong",), margin=1.0)
+    return None
+
+
+def _measured(facts: Sequence[PictureFacts]) -> dict[str, Value]:
+    def median(name: str) -> float:
+        return round(float(np.median([getattr(fact, name) for fact in facts])), 2)
+
+    names = {"luma mean": "luma_mean", "luma spread": "luma_spread", "chroma": "chroma", "row shift": "shear"}
+    return {words: median(name) for words, name in names.items()}
