@@ -118,6 +118,13 @@ class Examination:
         ):  # this reading fits these outputs not at all
             return NOTHING
 
+    def best_score(self, known: Known) -> float:
+        """The best score of the deployed contract on a picture, 0 where the head cannot read the outputs."""
+        try:
+            return self.read(self.manifest, self.deployed(known)).counts.score_max
+        except (CodedError, ValueError, IndexError, TypeError):  # told by `score` as nothing seen
+            return 0.0
+
     def try_out(self, manifest: Manifest, pictures: Sequence[Known]) -> list[Score]:
         """A contract on several pictures, an inference each. Raises OutOfBudget, BackendError."""
         if not allowed(manifest.input, self.open().inputs):

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from camagent.selftest import statistics
-from camagent.selftest.anatomy import Parts, parts_of
+from camagent.selftest.anatomy import parts_of
 from camagent.selftest.examination import Arrays
 from camagent.selftest.naming import cause
 from camagent.selftest.report import Cause
 
 _BROKEN = 0.001  # share of NaN or Inf that is no accident
+_BACKGROUND = 0.99  # share of the map
 _FEW = 300  # different values: fewer than int8 can tell apart, give or take an activation
 
 
@@ -47,17 +48,14 @@ def fickle(first: Arrays, again: Arrays) -> Cause | None:
     return cause("shared-context-race", evidence, others=("multi-core-wrong", "npu-submit-failed"), margin=1.0)
 
 
-def silent_scores(head: str, runs: Sequence[Arrays]) -> Cause | None:
-    """Every score exactly the same while boxes vary: scores that quantisation or a provider has lost."""
-    parts = [parts_of(head, outputs) for outputs in runs]
-    if not all(part.boxes and _flat(part) for part in parts):
-        return None
-    boxes = parts[0].flat_boxes()
-    if not np.ptp(boxes):
+def silent_scores(head: str, runs: Sequence[Arrays], best: Sequence[float]) -> Cause | None:
+    """Every score exactly 0 while boxes vary: scores that quantisation or a provider has lost. `best`: per run, decoded."""
+    boxes = parts_of(head, runs[0]).flat_boxes()
+    if any(best) or not boxes.size or not np.isfinite(boxes).all() or not np.ptp(boxes):
         return None
     levels = statistics.distinct(boxes)
     evidence = {
-        "scores": f"all {float(parts[0].flat_scores()[0]):g} on {len(runs)} pictures",
+        "scores": f"exactly 0 on {len(runs)} pictures",
         "boxes": f"{levels} distinct values from {boxes.min():.4g} to {boxes.max():.4g}",
         "expected": "a score above 0 on a known picture",
     }
@@ -77,6 +75,14 @@ def nothing_at_all(runs: Sequence[Arrays]) -> Cause | None:
     return cause("constant-output", evidence, others=("quant-params-ignored",), margin=1.0)
 
 
-def _flat(part: Parts) -> bool:
-    scores = part.flat_scores()
-    return bool(scores.size) and bool(np.isfinite(scores).all()) and not np.ptp(scores)
+def all_background(head: str, runs: Sequence[Arrays]) -> Cause | None:
+    """A class map in which the background wins nearly everywhere although its logits vary."""
+    if head != "semantic" or not all(
+        len(outputs) == 1 and outputs[0].ndim == 4 and outputs[0].shape[1] > 1 for outputs in runs
+    ):
+        return None
+    shares = [float((plane.argmax(axis=1) == 0).mean()) for plane in planes]
+    if min(shares) < _BACKGROUND or not all(np.ptp(np.nan_to_num(plane)) for plane in planes):
+        return None
+    evidence = {"background wins on": [round(share, 4) for share in shares], "expected": "something else on a known picture"}
+    return cause("seg-all-background", evidence, others=("mean-std-wrong",), ask=True)

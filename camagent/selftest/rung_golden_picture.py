@@ -11,7 +11,7 @@ from camagent.selftest.examination import Examination, OutOfBudget
 from camagent.selftest.ladder import Outcome
 from camagent.selftest.margin import Score, mean
 from camagent.selftest.naming import cause, of_search, verify_variant
-from camagent.selftest.report import Cause, Tell, Trial, Value
+from camagent.selftest.report import MOST_IN_A_SET, Cause, Tell, Trial, Value
 from camagent.selftest.rung_backend import of_error
 from camagent.selftest.search import Search, search
 
@@ -79,7 +79,8 @@ class GoldenPictureRung:
         runs = [exam.deployed(known).outputs for known in exam.known]
         head = exam.manifest.head.name
         plain = [suspect for suspect in exam.suspects if suspect.change is None]
-        certain = plain or [one for one in (raw.nothing_at_all(runs), raw.silent_scores(head, runs)) if one is not None]
+        best = [exam.best_score(known) for known in exam.known]
+        certain = plain or [one for one in (raw.nothing_at_all(runs), raw.silent_scores(head, runs, best)) if one is not None]
         if certain:
             return certain[:1], None
         related = relations.explain(exam)
@@ -92,6 +93,12 @@ class GoldenPictureRung:
             verified = verify_variant(exam, lower.variant, lower.scores)
             return [thresholds.named(exam, lower, winners, verified)], found
         named = of_search(exam, found)
+        background = raw.all_background(head, runs)
+        if background is not None:
+            return [
+                background if not named else replace(named[0], alternatives=_with(named[0], background.id)),
+                *named[1:],
+            ], found
         return (named or [self._unexplained(found)]), found
 
     def _unexplained(self, found: Search) -> Cause:
@@ -117,6 +124,10 @@ class GoldenPictureRung:
             return Outcome("fail", measured, tuple(plain[:1]))
         why = "without a golden picture nothing says what the model should see: build the bundle with --golden"
         return Outcome("skip", {**measured, "advice": why}, tuple(one for one in exam.suspects))
+
+
+def _with(named: Cause, other: str) -> tuple[str, ...]:
+    return (other, *named.alternatives)[: MOST_IN_A_SET - 1] if other not in named.alternatives else named.alternatives
 
 
 def _trials(found: Search | None) -> tuple[Trial, ...]:
