@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,21 +26,26 @@ class Found:
     scores: NDArray[np.float32]  # (n,)
     ids: NDArray[np.int64]  # (n,)
     planes: NDArray[np.float32]  # (classes, height, width): how well each pixel matches each class, 0..1
+    tone: NDArray[np.float32]  # (height, width) 0..1: how bright it is there; what background answers depend on
 
 
 def detect(tensor: NDArray[Any], spec: ModelSpec) -> Found:
     """Finds blobs in a tensor that is taken to be what the network was trained on."""
     pixels = believed(tensor, spec.wanted)
-    planes = np.stack([_match(pixels, COLOURS[name]) for name in spec.classes])
+    planes = _matches(pixels, spec.classes)
     seen = [(box, score, index) for index, plane in enumerate(planes) for box, score in _blobs(plane, spec)]
     boxes = np.array([box for box, _, _ in seen], np.float32).reshape(-1, 4)
     scores = np.array([score for _, score, _ in seen], np.float32)
-    return Found(boxes, scores, np.array([index for _, _, index in seen], np.int64), planes)
+    grey = cv2.transform(pixels, np.array([[1 / 3, 1 / 3, 1 / 3, -0.5]], np.float32))
+    tone = np.float32(0.5) + np.float32(0.5) * grey / (1 + np.abs(grey))  # saturates nowhere: no two inputs look the same
+    return Found(boxes, scores, np.array([index for _, _, index in seen], np.int64), planes, tone)
 
 
 def believed(tensor: NDArray[Any], wanted: Wanted) -> NDArray[np.float32]:
     """The picture (height, width, 3), RGB, 1.0 = white, that this tensor would be if it had been prepared as in training."""
-    values = np.nan_to_num(tensor[0].astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    values = tensor[0].astype(np.float32)
+    if not np.isfinite(values.sum(dtype=np.float64)):
+        values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
     if wanted.layout == "nchw":
         values = values.transpose(1, 2, 0)
     mean, std = np.array(wanted.mean, np.float32), np.array(wanted.std, np.float32)
@@ -47,9 +53,14 @@ def believed(tensor: NDArray[Any], wanted: Wanted) -> NDArray[np.float32]:
     return np.ascontiguousarray(pixels[:, :, ::-1] if wanted.color == "bgr" else pixels)
 
 
-def _match(pixels: NDArray[np.float32], colour: tuple[int, int, int]) -> NDArray[np.float32]:
-    away = pixels - np.array(colour, np.float32) / 255
-    return np.asarray(np.exp(-np.minimum((away * away).sum(axis=2) / (2 * _WIDTH), 50)), np.float32)
+def _matches(pixels: NDArray[np.float32], classes: Sequence[str]) -> NDArray[np.float32]:
+    """(classes, height, width): exp(-d^2 / 2 w), d the distance of a pixel from a class's colour."""
+    colours = np.array([COLOURS[name] for name in classes], np.float32) / 255
+    length = cv2.transform(pixels * pixels, np.ones((1, 3), np.float32))
+    rows = np.hstack([-2 * colours, (colours**2).sum(axis=1, keepdims=True)]).astype(np.float32)
+    away = cv2.transform(pixels, rows).reshape(*length.shape[:2], len(classes))
+    near = np.minimum((away + length[:, :, None]) / np.float32(2 * _WIDTH), np.float32(50))
+    return np.ascontiguousarray(np.exp(-near).transpose(2, 0, 1))
 
 
 def _blobs(plane: NDArray[np.float32], spec: ModelSpec) -> list[tuple[tuple[float, float, float, float], float]]:

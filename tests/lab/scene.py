@@ -132,4 +132,4 @@ def _draw(rng: Generator, pixels: Pixels, label: str, box: tuple[int, int, int, 
 
 
 def _noisy(rng: Generator, pixels: Pixels) -> Pixels:
-    return np.clip(pixels + rng.normal(0, 3, pixels.shape), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(pixels.astype(np.int16) + rng.integers(-5, 6, pixels.shape, np.int8), 0, 255), np.uint8)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
@@ -46,8 +47,10 @@ def pyramid(found: Found, spec: ModelSpec, rng: Generator, strides: Sequence[int
     centres = np.stack([columns + np.float32(0.5), rows + np.float32(0.5)], axis=1) * steps[:, None]
     centres = centres + rng.standard_normal(centres.shape, np.float32) * steps[:, None] * np.float32(0.2)
     half = steps[:, None] * np.exp(rng.standard_normal((len(steps), 2), np.float32) * np.float32(0.4)) * np.float32(1.4)
-    made = Cells(columns, rows, steps, np.concatenate([centres - half, centres + half], axis=1),
-                 quiet(rng, (len(steps), max(1, len(spec.classes)))))  # fmt: skip
+    tone = np.concatenate([cv2.resize(found.tone, (w, h), interpolation=cv2.INTER_AREA).ravel() for _, h, w in grids])
+    half = half * (np.float32(0.8) + np.float32(0.4) * tone[:, None])
+    noise = (quiet(rng, (len(steps), max(1, len(spec.classes)))) * (np.float32(0.5) + tone[:, None])).astype(np.float32)
+    made = Cells(columns, rows, steps, np.concatenate([centres - half, centres + half], axis=1), noise)
     for box, score, index in zip(found.boxes, found.scores, found.ids, strict=True):
         _enter(made, box, float(score), int(index), rng=rng, strides=strides)
     return made

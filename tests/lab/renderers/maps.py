@@ -23,6 +23,7 @@ def semantic(found: Found, spec: ModelSpec, rng: Generator) -> list[Named]:
     sure = np.clip(planes * strength[:, None, None], 1e-3, 1 - 1e-3)
     ground = 1 - sure.max(axis=0, keepdims=True)
     made = logits(np.concatenate([ground, sure])) + rng.normal(0, _DOUBT, (1 + len(planes), *planes.shape[1:]))
+    made += 0.2 * cv2.resize(found.tone, size, interpolation=cv2.INTER_AREA) * np.linspace(1, -1, len(made))[:, None, None]
     if spec.options.get("scores") == "softmax":
         raised = np.exp(made - made.max(axis=0, keepdims=True))
         made = raised / raised.sum(axis=0, keepdims=True)
@@ -32,6 +33,7 @@ def semantic(found: Found, spec: ModelSpec, rng: Generator) -> list[Named]:
 def classify(found: Found, spec: ModelSpec, rng: Generator) -> list[Named]:
     """1 x (classes + 1), logits: what the largest blob is, the last class is "nothing"."""
     made = rng.normal(0, 0.3, len(spec.classes) + 1)
+    made += float(found.tone.mean()) * np.linspace(0.4, -0.4, len(made))
     made[-1] += 2.0
     if len(found.scores):
         areas = (found.boxes[:, 2:] - found.boxes[:, :2]).prod(axis=1) * found.scores

@@ -1,0 +1,78 @@
+"""The self-test against faults that were put in on purpose: does it name them, does its fix work, does it accuse the innocent?
+
+python -m bench.selftest [--quick | --full] [--tier 1|2] [--only CAUSE] [--seeds N] [--json F] [--png F]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from bench import selftest_score as score
+from bench.selftest_jobs import Job, Row, prepare, run
+from tests.lab import inject
+
+QUICK = (2, 40, 8)  # seeds per fault, healthy rigs, pairs
+FULL = (20, 320, 40)
+
+
+def jobs(seeds: int, healthy: int, pairs: int, *, only: str = "") -> list[Job]:
+    """What is to be examined, always in the same order."""
+    made = [Job("fault", name, seed) for name in sorted(inject.FAULTS) for seed in range(seeds) if only in name]
+    if not only:
+        made += [Job("healthy", "healthy", seed) for seed in range(healthy)]
+        made += [Job("pair", str(index), 0) for index in range(pairs)]
+    return made
+
+
+def examine_all(listed: Sequence[Job], processes: int, tell: Callable[[], None] = lambda: None) -> list[Row]:
+    """Rows in the order of `listed`, whatever process they came from."""
+    if processes == 1:
+        prepare()
+        rows = []
+        for job in listed:
+            rows.append(run(job))
+            tell()
+        return rows
+    found: dict[Job, Row] = {}
+    with multiprocessing.get_context("spawn").Pool(processes, prepare) as pool:
+        for row in pool.imap_unordered(run, listed, chunksize=4):
+            found[row.job] = row
+            tell()
+    return [found[job] for job in listed]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", help="two seeds, few healthy rigs (default)")
+    size.add_argument("--full", action="store_true", help="twenty seeds, 320 healthy rigs, 40 pairs")
+    parser.add_argument("--only", default="", metavar="CAUSE", help="faults whose name contains this")
+    parser.add_argument("--seeds", type=int, help="per fault")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="every row")
+    parser.add_argument("--png", type=Path, metavar="FILE", help="the confusion matrix as a picture")
+    args = parser.parse_args()
+    seeds, healthy, pairs = FULL if args.full else QUICK
+    listed = jobs(args.seeds or seeds, healthy, pairs, only=args.only)
+    console = Console(width=None if sys.stdout.isatty() else 150)
+    with Progress(disable=not sys.stderr.isatty(), console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("examining", total=len(listed))
+        rows = examine_all(listed, args.processes, lambda: progress.advance(bar))
+    score.show(rows, console)
+    if args.json:
+        args.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))
+    if args.png:
+        score.draw_matrix(rows, args.png)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,23 @@
+"""Every cause of the catalogue that can be put into a rig, by name. One file per layer; a cause may have several forms."""
+
+from __future__ import annotations
+
+from tests.lab import draw
+from tests.lab.inject import backend, head, preprocess
+from tests.lab.inject.base import FAULTS, Fault, rng_of
+from tests.lab.rig import Rig, settled
+
+_TRIES = 400
+
+
+def faulty(fault: Fault, seed: int) -> Rig:
+    """A rig that has this fault: drawn until one can have it. Strength and rig depend on nothing but name and seed."""
+    start = int(rng_of(seed, fault.name).integers(1 << 30))
+    for attempt in range(_TRIES):
+        made = fault.inject(draw.healthy(start + attempt), rng_of(start + attempt, fault.name))
+        if made is not None:
+            return settled(made)
+    raise AssertionError(f"no rig can have {fault.name}")
+
+
+__all__ = ["FAULTS", "Fault", "backend", "faulty", "head", "preprocess"]
