@@ -24,6 +24,7 @@ _PALETTE = (
 _MASK_OPACITY = 0.5
 _JPEG_QUALITY = 90
 _CLASSES_DRAWN = 3
+_CORNER = 0.2  # of a box's side, that its corners are long
 
 
 def annotate(frame: Frame, outcome: Outcome, labels: Sequence[str], *, longest: int | None = None) -> NDArray[np.uint8]:
@@ -34,7 +35,7 @@ def annotate(frame: Frame, outcome: Outcome, labels: Sequence[str], *, longest: 
     shrink = min(1.0, longest / max(frame.width, frame.height)) if longest else 1.0
     width, height = max(1, round(frame.width * shrink)), max(1, round(frame.height * shrink))
     picture = to_pixels(VideoReformatter(), cast("av.VideoFrame", frame.picture), width, height, "bgr").copy()
-    scale = max(0.4, min(width, height) / 900)
+    scale = max(0.8 if longest else 0.4, min(width, height) / 900)
     match outcome:
         case Detections():
             sides = np.array([width / frame.width, height / frame.height] * 2)
@@ -52,12 +53,18 @@ def annotate(frame: Frame, outcome: Outcome, labels: Sequence[str], *, longest: 
 
 
 def outline(picture: NDArray[np.uint8], boxes_norm: Sequence[tuple[float, float, float, float]]) -> None:
-    """Draws boxes (x1 y1 x2 y2, 0..1) that should have been found into the picture: a white line within a black one."""
+    """Marks boxes (x1 y1 x2 y2, 0..1) that should have been found: white corners, so that what was found stays to be seen."""
     height, width = picture.shape[:2]
     for box in boxes_norm:
         x1, y1, x2, y2 = (round(value * side) for value, side in zip(box, (width, height) * 2, strict=True))
-        for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-            cv2.rectangle(picture, (x1, y1), (x2, y2), colour, thickness, cv2.LINE_AA)
+        along, down = round((x2 - x1) * _CORNER), round((y2 - y1) * _CORNER)
+        corners = [
+            np.array([[x + to_x, y], [x, y], [x, y + to_y]], np.int32)
+            for x, to_x in ((x1, along), (x2, -along))
+            for y, to_y in ((y1, down), (y2, -down))
+        ]
+        for colour, thickness in (((0, 0, 0), 4), ((255, 255, 255), 2)):
+            cv2.polylines(picture, corners, isClosed=False, color=colour, thickness=thickness, lineType=cv2.LINE_AA)
 
 
 def to_jpeg(picture: NDArray[np.uint8], quality: int = _JPEG_QUALITY) -> bytes:

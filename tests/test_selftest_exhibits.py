@@ -107,8 +107,9 @@ def test_pictures_are_small_and_carry_found_and_expected_boxes() -> None:
     assert both.caption == "c"
     left = pixels(both)[120, 62:66]  # the found box's left side, at 64 of 640, is coloured
     assert np.abs(left.astype(int) - (0, 0, 200)).max() > 60
-    assert pixels(both)[360, 382:387].max() > 220  # the expected box's left side, at 384, is white
-    assert plain[360, 382:387].max() < 220
+    assert pixels(both)[300, 382:387].max() > 220  # the expected box's upper left corner, at 384, is white
+    assert plain[300, 382:387].max() < 220
+    assert pixels(both)[360, 382:387].max() < 220  # its sides are left open
     assert len(both.image) < 60_000
 
 

@@ -5,7 +5,7 @@
     meanings.py what each cause means, in one sentence
     ladder.py   the steps in order, the budget, the verdict
     case.py     what is under test: a model, its manifest, pictures with known answers
-    words.py    a report in words; terminal.py and html.py (with pictures of exhibits.py) show it, schema.py describes its JSON
+    words.py    a report in words; terminal.py and html.py show it, schema.py describes its JSON, exhibits.py draws its pictures
 
 The other files are rungs of the ladder (rung_*.py) and what they measure with.
 """

@@ -24,7 +24,7 @@ _QUALITY = 80
 def picture(
     title: str, frame: Frame, outcome: Outcome, labels: Sequence[str], *, expect: Sequence[Expectation] = (), caption: str = ""
 ) -> Exhibit:
-    """A frame with what was found, in colour, and, outlined in white, what should have been found."""
+    """A frame with what was found, in colour, and, by white corners, what should have been found."""
     drawn = annotate(frame, outcome, labels, longest=LONGEST)
     outline(drawn, [item.box_norm for item in expect if item.box_norm is not None])
     return Exhibit(title, to_jpeg(drawn, _QUALITY), caption)

@@ -41,7 +41,7 @@ def render(report: Report, console: Console) -> None:
     for number, cause in enumerate(report.causes, 1):
         view.cause(number, cause)
     view.steps(report)
-    view.variants(words.ranked(report))
+    view.variants(words.ranked(report.trials))
     view.line()
     view.line(Text(f"cost: {words.cost(report)}", style=_MUTED))
 

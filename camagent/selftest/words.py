@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from camagent.errors import printable
@@ -12,15 +12,15 @@ from camagent.selftest.report import Cause, Report, StepReport, Trial, Value
 
 RUNG_WORDS: Mapping[str, str] = MappingProxyType(
     {
-        "configuration": "the configuration can be run with",
-        "bundle": "the bundle is trusted and whole",
-        "backend": "the model opens and computes",
-        "golden-tensor": "the stored input gives the stored outputs",
-        "golden-picture": "the golden pictures are seen, from file to box",
-        "source": "the camera sends pictures, and they are pictures of something",
-        "live": "the model's answer on stored live pictures",
-        "filters": "score, label, area and zone let objects through",
-        "delivery": "what is published arrives at a second client",
+        "configuration": "can the agent run with this configuration?",
+        "bundle": "is the bundle trusted and whole?",
+        "backend": "does the model open and compute?",
+        "golden-tensor": "does the stored input give the stored outputs?",
+        "golden-picture": "are the golden pictures seen, from file to box?",
+        "source": "does the camera send pictures, and of something?",
+        "live": "what does the model say to stored live pictures?",
+        "filters": "do score, label, area and zone let objects through?",
+        "delivery": "does what is published arrive at a second client?",
     }
 )
 _ITEMS = 12  # of a list or mapping inside one value
@@ -84,9 +84,9 @@ def measured(step: StepReport) -> dict[str, Value]:
     return numbers
 
 
-def ranked(report: Report) -> list[Trial]:
+def ranked(trials: Iterable[Trial]) -> list[Trial]:
     """The variants, best first."""
-    return sorted(report.trials, key=lambda trial: math.inf if math.isnan(trial.margin) else -trial.margin)
+    return sorted(trials, key=lambda trial: math.inf if math.isnan(trial.margin) else -trial.margin)
 
 
 def cost(report: Report) -> str:
@@ -94,8 +94,8 @@ def cost(report: Report) -> str:
     return f"{report.inferences} inference{'' if report.inferences == 1 else 's'}, {report.seconds:.1f} s"
 
 
-def shown(value: Value) -> str:
-    """A value of a report's JSON as people read it."""
+def shown(value: Value, most: int = _ITEMS) -> str:
+    """A value of a report's JSON as people read it; of lists and mappings at most so many items."""
     if value is None:
         return "none"
     if isinstance(value, bool):
@@ -103,19 +103,20 @@ def shown(value: Value) -> str:
     if isinstance(value, float):
         return f"{value:.5g}"
     if isinstance(value, Mapping):
-        return pairs(value) or "none"
+        return pairs(value, most) or "none"
     if isinstance(value, list):
-        listed = ", ".join(f"({shown(item)})" if isinstance(item, list | Mapping) else shown(item) for item in value[:_ITEMS])
-        return (f"{listed}, .. {len(value)} in all" if len(value) > _ITEMS else listed) or "none"
+        listed = ", ".join(f"({shown(x, most)})" if isinstance(x, list | Mapping) else shown(x) for x in value[:most])
+        return (f"{listed}, .. {len(value)} in all" if len(value) > most else listed) or "none"
     return printable(value, 1000)
 
 
-def pairs(values: Mapping[str, Value]) -> str:
+def pairs(values: Mapping[str, Value], most: int = _ITEMS) -> str:
     """`a = 1, b (c = 2, d = 3)`."""
-    listed = [pair(printable(key, 64), value) for key, value in list(values.items())[:_ITEMS]]
-    return ", ".join(listed) + (f", .. {len(values)} in all" if len(values) > _ITEMS else "")
+    listed = [pair(printable(key, 64), value, most) for key, value in list(values.items())[:most]]
+    return ", ".join(listed) + (f", .. {len(values)} in all" if len(values) > most else "")
 
 
-def pair(key: str, value: Value) -> str:
+def pair(key: str, value: Value, most: int = _ITEMS) -> str:
     """`a = 1`, or `b (c = 2)` where the value has names of its own."""
-    return f"{key} ({shown(value)})" if isinstance(value, Mapping) and value else f"{key} = {shown(value)}"
+    named = isinstance(value, Mapping) and value
+    return f"{key} ({shown(value, most)})" if named else f"{key} = {shown(value, most)}"
