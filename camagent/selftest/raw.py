@@ -77,9 +77,8 @@ def nothing_at_all(runs: Sequence[Arrays]) -> Cause | None:
 
 def all_background(head: str, runs: Sequence[Arrays]) -> Cause | None:
     """A class map in which the background wins nearly everywhere although its logits vary."""
-    if head != "semantic" or not all(
-        len(outputs) == 1 and outputs[0].ndim == 4 and outputs[0].shape[1] > 1 for outputs in runs
-    ):
+    planes = [outputs[0] for outputs in runs if len(outputs) == 1 and outputs[0].ndim == 4 and outputs[0].shape[1] > 1]
+    if head != "semantic" or len(planes) < len(runs):
         return None
     shares = [float((plane.argmax(axis=1) == 0).mean()) for plane in planes]
     if min(shares) < _BACKGROUND or not all(np.ptp(np.nan_to_num(plane)) for plane in planes):
