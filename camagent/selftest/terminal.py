@@ -118,8 +118,8 @@ class _View:
             return
         self._heading("Variants: one assumption changed, 1 = the whole known answer came back")
         table = Table.grid(padding=(0, 2, 0, 0))
-        table.add_column(max_width=24, no_wrap=True, overflow="ellipsis")
-        table.add_column(max_width=30, no_wrap=True, overflow="ellipsis")
+        table.add_column(max_width=28, no_wrap=True, overflow="ellipsis")
+        table.add_column(max_width=28, no_wrap=True, overflow="ellipsis")
         table.add_column(justify="right", no_wrap=True, min_width=5)
         table.add_column(no_wrap=True, min_width=_BAR)
         wide = self._width >= _DETAILS_FROM
@@ -142,12 +142,11 @@ class _View:
         return Text(plain if self._ascii else tick, style=colour)
 
     def _bar(self, margin: float) -> Text:
-        """Full at 1, empty at 0; below 0 the known answer is further away than nothing at all, and the bar is red."""
-        share = 0.0 if math.isnan(margin) else min(1.0, abs(margin))
+        """Full at 1, empty at 0 and below: nothing came back."""
+        share = 0.0 if math.isnan(margin) else min(1.0, max(0.0, margin))
         filled, empty = ("#", ".") if self._ascii else ("━", "─")
         cells = round(share * _BAR)
-        style = "green" if margin > 0 else "red"
-        return Text.assemble((filled * cells, style), (empty * (_BAR - cells), _MUTED))
+        return Text.assemble((filled * cells, "green"), (empty * (_BAR - cells), _MUTED))
 
 
 def _beside(mark: Text, text: Text) -> Table:
