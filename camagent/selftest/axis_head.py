@@ -5,7 +5,7 @@ A row is an axis, the cause that it stands for, and the manifests that differ fr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,9 @@ class Variant:
     words: str  # color: bgr -> rgb
     others: tuple[str, ...] = ()  # causes that the same change would cure
     more: tuple[Further, ...] = ()  # where several assumptions are changed
+    intake: str = ""  # how the tensor's memory is moved on its way in; see memory_order.py
+    exhaust: str = ""  # and that of the outputs on their way out
+    measured: bool = False  # read off a stored tensor, not guessed
 
     def then(self, second: Variant) -> Variant:
         """Both changes, where `second` was derived from this one's manifest."""
@@ -50,7 +53,9 @@ class Variant:
 
     def _with(self, second: Variant, manifest: Manifest) -> Variant:
         more = (*self.more, Further(second.cause, second.words), *second.more)
-        return Variant(f"{self.axis}+{second.axis}", self.cause, manifest, f"{self.words}; {second.words}", self.others, more)
+        words = f"{self.words}; {second.words}"
+        return Variant(f"{self.axis}+{second.axis}", self.cause, manifest, words, self.others, more,
+                       self.intake or second.intake, self.exhaust or second.exhaust, self.measured)  # fmt: skip
 
 
 def params(manifest: Manifest, outputs: Arrays) -> Iterator[Variant]:
@@ -114,9 +119,8 @@ def _family(declared: str, right: str) -> str:
     return "objectness-assumed" if {declared, right} == {"yolov5", "yolov8"} else "head-family-mismatch"
 
 
-def labels(manifest: Manifest, outputs: Arrays) -> Iterator[Variant]:
-    """Labels shifted by one, and as many labels as the outputs have classes."""
-    yield from _counted_labels(manifest, outputs)
+def shifted_labels(manifest: Manifest) -> Iterator[Variant]:
+    """Labels shifted by one."""
     names = manifest.labels
     if len(names) < 2:
         return
@@ -126,17 +130,23 @@ def labels(manifest: Manifest, outputs: Arrays) -> Iterator[Variant]:
         )  # fmt: skip
 
 
-def _counted_labels(manifest: Manifest, outputs: Arrays) -> Iterator[Variant]:
-    """The head takes another number of labels: the list is cut or filled, or it is COCO's where the count says so."""
+def counted_labels(manifest: Manifest, outputs: Arrays, said: Sequence[str] = ()) -> Iterator[Variant]:
+    """The head takes another number of labels: the list is cut or filled, or it is COCO's where the count says so.
+
+    `said`: labels that somebody says are on a known picture; those that the list lacks fill it first.
+    """
     if _fits(manifest, outputs):
         return
+    names = manifest.label_names
+    missing = [label for label in said if label not in names]
     for count in _counts(outputs):
-        filled = (*manifest.labels[:count], *(f"class {index}" for index in range(len(manifest.labels), count)))
-        lists = [("V:label-count", filled)] + ([("V:label-coco80", COCO80)] if count == len(COCO80) else [])
-        for axis, names in lists:
-            made = replaced(manifest, labels=names)
+        more = (*names, *missing, *(f"class {index}" for index in range(len(names) + len(missing), count)))
+        lists = [("V:label-count", more[:count]), ("V:label-count-last", more[-count:])]
+        lists += [("V:label-coco80", COCO80)] if count == len(COCO80) else []
+        for axis, labels in lists:
+            made = replaced(manifest, labels=labels)
             if _fits(made, outputs):
-                words = f"labels: {len(manifest.labels)} -> {count}" + (" (coco80)" if axis.endswith("coco80") else "")
+                words = f"labels: {len(names)} -> {count}" + (" (coco80)" if axis.endswith("coco80") else "")
                 yield Variant(axis, "class-count-mismatch", made, words)
 
 

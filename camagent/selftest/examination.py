@@ -9,15 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from camagent.errors import CodedError
+from camagent.errors import CodedError, HeadMismatch, LabelCountMismatch
 from camagent.frame import Frame, Letterbox
 from camagent.pipeline import FilterRule, Reading, Workbench, head_of, prepare, read
+from camagent.selftest.axis_head import Variant
 from camagent.selftest.axis_input import allowed
 from camagent.selftest.case import Case
 from camagent.selftest.known import Known, held_back, known_pictures
 from camagent.selftest.ladder import Count
 from camagent.selftest.margin import NOTHING, Score, floor_of, judge
+from camagent.selftest.memory_order import INTAKES, exhausts
 from camagent.selftest.report import Cause
+from camagent.selftest.structure import near_cells, scores_possible
 from firmware_pkg.manifest import Manifest
 
 Arrays = tuple[NDArray[Any], ...]
@@ -44,7 +47,8 @@ class Examination:
         self.case = case
         self.count = count
         self.manifest: Manifest = case.bundle.manifest  # the contract that the rungs go by; a wrong shape is mended on the way
-        self.known, self.problems = known_pictures(case.bundle)
+        found, self.problems = known_pictures(case.bundle)
+        self.known = tuple(known for known in found if known.wanted)  # a picture with nothing on it cannot come back
         self.suspects: list[Cause] = []
         self.live: tuple[tuple[Frame, Run], ...] = ()  # stored live frames that have been inferred
         self.reference_likeness: float | None = None  # cosine of today's outputs and the stored ones for the stored input
@@ -83,10 +87,11 @@ class Examination:
             raise OutOfBudget
         return self.open().infer(tensor)
 
-    def run(self, known: Known, manifest: Manifest) -> Run:
+    def run(self, known: Known, manifest: Manifest, intake: str = "") -> Run:
         """A picture under any contract. Raises OutOfBudget, BackendError."""
         prepared = prepare(known.frame, manifest.input)
-        return Run(prepared.tensor, prepared.letterbox, self.infer(prepared.tensor))
+        tensor = INTAKES[intake][2](prepared.tensor) if intake else prepared.tensor
+        return Run(tensor, prepared.letterbox, self.infer(tensor))
 
     def deployed(self, known: Known) -> Run:
         """A picture under the contract in force; inferred once. Raises OutOfBudget, BackendError."""
@@ -105,10 +110,13 @@ class Examination:
         rule = rule or FilterRule(floor_of(manifest), manifest.thresholds.nms_iou)
         return read(head_of(manifest, run.outputs, names), run.outputs, run.letterbox, rule)
 
-    def score(self, manifest: Manifest, known: Known, run: Run) -> Score:
+    def score(self, manifest: Manifest, known: Known, run: Run, exhaust: str = "") -> Score:
         """How well the answer came back; nothing at all where the head cannot read these outputs."""
+        run = moved(run, exhaust) if exhaust else run
         try:
-            return judge(self.read(manifest, run), known, manifest)
+            found = judge(self.read(manifest, run), known, manifest)
+            possible = scores_possible(manifest, run.outputs)
+            near = near_cells(manifest, run.outputs, floor_of(manifest))
         except (
             CodedError,
             ValueError,
@@ -117,6 +125,19 @@ class Examination:
             FloatingPointError,
         ):  # this reading fits these outputs not at all
             return NOTHING
+        return found.doubted(possible=possible, near=near)
+
+    def why_unreadable(self, known: Known) -> CodedError | None:
+        """What the deployed head says of these outputs; None where it reads them."""
+        try:
+            self.read(self.manifest, self.deployed(known))
+        except (HeadMismatch, LabelCountMismatch) as exc:
+            return exc
+        except (CodedError, ValueError, IndexError, TypeError) as exc:
+            return HeadMismatch(
+                "the head cannot read the outputs", evidence={"cause": f"{type(exc).__name__}: {exc}"}, fix="name another head"
+            )
+        return None
 
     def best_score(self, known: Known) -> float:
         """The best score of the deployed contract on a picture, 0 where the head cannot read the outputs."""
@@ -125,14 +146,23 @@ class Examination:
         except (CodedError, ValueError, IndexError, TypeError):  # told by `score` as nothing seen
             return 0.0
 
-    def try_out(self, manifest: Manifest, pictures: Sequence[Known]) -> list[Score]:
+    def try_out(self, variant: Variant, pictures: Sequence[Known]) -> list[Score]:
         """A contract on several pictures, an inference each. Raises OutOfBudget, BackendError."""
+        manifest = variant.manifest
         if not allowed(manifest.input, self.open().inputs):
             return [NOTHING for _ in pictures]
-        same_input = manifest.input == self.manifest.input
-        return [
-            self.score(manifest, known, self.deployed(known) if same_input else self.run(known, manifest)) for known in pictures
-        ]
+        as_deployed = manifest.input == self.manifest.input and not variant.intake
+        runs = [self.deployed(known) if as_deployed else self.run(known, manifest, variant.intake) for known in pictures]
+        return [self.score(manifest, known, run, variant.exhaust) for known, run in zip(pictures, runs, strict=True)]
+
+
+def moved(run: Run, exhaust: str) -> Run:
+    """The run with its outputs in the memory order that `exhaust` names; those that have no such order stay as they are."""
+    outputs = []
+    for output in run.outputs:
+        ways = {words: made for words, _, made in exhausts(output)}
+        outputs.append(ways.get(exhaust, output))
+    return Run(run.tensor, run.letterbox, tuple(outputs))
 
 
 def textured(shape: tuple[int, ...], dtype: str, like: NDArray[Any] | None, seed: int = 1) -> NDArray[Any]:

@@ -16,6 +16,7 @@ from camagent.frame import Frame
 from camagent.pipeline import UsableBundle, picture_frame, rgb_frame, rgb_pixels
 from firmware_pkg.manifest import Expectation, Golden, Manifest
 
+CROWD = 60  # objects beside the declared ones that a picture may have
 MOST = 4  # pictures that are looked at; more only cost
 
 
@@ -66,8 +67,10 @@ def held_back(known: Known) -> Known:
 
 
 def _agrees(entry: Golden) -> bool:
+    """What was seen then is what the user says, and no crowd of nonsense beside it."""
     counts = Counter(item.label for item in entry.expect)
-    return all(counts[label] >= number for label, number in entry.declared.items())
+    crowd = len(entry.expect) > CROWD + 4 * sum(entry.declared.values())
+    return not crowd and all(counts[label] >= number for label, number in entry.declared.items())
 
 
 def _known(entry: Golden, files: Mapping[str, bytes], manifest: Manifest, *, trusted: bool) -> Known:

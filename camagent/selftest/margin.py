@@ -7,14 +7,14 @@ reference/empty_detection_faults.md section 0).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from camagent.frame import Candidates, Classes, ClassMap, Detections
 from camagent.pipeline import Reading
-from camagent.selftest.known import Known
+from camagent.selftest.known import CROWD, Known
 from firmware_pkg.manifest import Expectation, InputSpec, Manifest
 
 FLOOR = 0.1  # scores below it say nothing of a known object
@@ -23,6 +23,8 @@ _SAME_BOX = 0.5  # IoU
 _RECALL = 0.8
 _SHARE_OFF = 0.05
 _CLUTTER = 50.0  # so many boxes too many make an answer worthless
+_NEAR = 0.5  # share of the best boxes that must lie near their cells
+_IMPOSSIBLE = 0.3  # off the margin where scores cannot be probabilities
 _INSIDE = 0.8  # share of a box that lies in the picture
 
 
@@ -37,6 +39,13 @@ class Score:
     clutter: int  # boxes above the threshold beyond what such a picture can have
     margin: float  # -1..1
     reach: float  # highest threshold at which everything would be there; 0 where none is
+
+    def doubted(self, *, possible: bool, near: float | None) -> Score:
+        """Held against the head's structure: numbers that are no probabilities, boxes far from the cells that made them."""
+        near = 1.0 if near is None else near
+        if possible and near >= _NEAR:
+            return self
+        return replace(self, back=False, sane=self.sane * near, margin=self.margin * near - (not possible) * _IMPOSSIBLE)
 
 
 NOTHING = Score(0.0, back=False, share=0.0, sane=0.0, clutter=0, margin=-1.0, reach=0.0)
@@ -84,7 +93,7 @@ def _boxes(found: Detections, candidates: Candidates | None, known: Known, manif
 
 def _allowance(known: Known) -> int:
     """How many boxes such a picture may have: other things than the declared ones are on it too."""
-    return 3 + 2 * len(known.expect) if known.expect else 20 + 4 * known.wanted
+    return 3 + 2 * len(known.expect) if known.expect else CROWD + 4 * known.wanted
 
 
 def _has_boxes(expect: Sequence[Expectation]) -> bool:

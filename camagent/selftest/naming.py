@@ -42,13 +42,25 @@ def of_search(exam: Examination, found: Search) -> list[Cause]:
     }  # fmt: skip
     steps = [(best.variant.cause, best.variant.words.split("; ")[0])]
     steps += [(more.cause, more.words) for more in best.variant.more]
-    change = Change(manifest=best.variant.manifest, words=best.variant.words)
+    sayable = not (best.variant.intake or best.variant.exhaust)  # no manifest can say how memory is to be read
+    change = Change(manifest=best.variant.manifest, words=best.variant.words) if sayable else None
     made = []
+    steps, alike = _merged(steps)
     for index, (name, words) in enumerate(dict.fromkeys(steps)):
-        others = () if index else (*best.variant.others, *(rivals if len(steps) == 1 else ()))
+        others = () if index else (*alike, *best.variant.others, *(rivals if len(steps) == 1 else ()))
         proof = {"change": words, **evidence}
         made.append(cause(name, proof, others=others, change=change, verified=verified, margin=lead))
     return made
+
+
+def _merged(steps: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], tuple[str, ...]]:
+    """Head and label count changed together are one thing: a column that one family has and the other has not."""
+    names = [name for name, _ in steps]
+    if names == ["objectness-assumed", "class-count-mismatch"]:
+        return [("objectness-assumed", "; ".join(words for _, words in steps))], ("head-family-mismatch",)
+    if names == ["objectness-assumed"]:
+        return [("head-family-mismatch", steps[0][1])], ("objectness-assumed",)
+    return steps, ()
 
 
 def verify(exam: Examination, ranked: Ranked) -> bool | None:
@@ -60,7 +72,7 @@ def verify_variant(exam: Examination, variant: Variant, scores: Sequence[Score])
     """As `verify`, for scores that are at hand."""
     pictures = exam.held_back()
     try:
-        held = exam.try_out(variant.manifest, pictures)
+        held = exam.try_out(variant, pictures)
     except (OutOfBudget, BackendError):
         return None
     support = sum(score.support for score in scores) / max(1, len(scores))

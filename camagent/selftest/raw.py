@@ -14,6 +14,7 @@ from camagent.selftest.report import Cause
 
 _BROKEN = 0.001  # share of NaN or Inf that is no accident
 _BACKGROUND = 0.99  # share of the map
+_BYTES = 8  # a span of whole numbers that is no accident
 _FEW = 300  # different values: fewer than int8 can tell apart, give or take an activation
 
 
@@ -66,13 +67,27 @@ def silent_scores(head: str, runs: Sequence[Arrays], best: Sequence[float]) -> C
     return cause("ep-specific-bug", evidence, others=("int8-concat-collapse", "quant-params-ignored"), margin=1.0)
 
 
+def integers(head: str, runs: Sequence[Arrays]) -> Cause | None:
+    """Whole numbers of one byte where scores should be: nobody applied scale and zero point."""
+    if head == "semantic":  # class ids are whole numbers
+        return None
+    values = [np.asarray(output, np.float64).reshape(-1) for outputs in runs for output in outputs]
+    if not all(np.isfinite(one).all() and (one == np.rint(one)).all() for one in values):
+        return None
+    low, high = min(float(one.min()) for one in values), max(float(one.max()) for one in values)
+    if not (low >= -128 and high <= 255 and high - low > _BYTES):
+        return None
+    evidence = {"outputs": f"whole numbers from {low:g} to {high:g}", "expected": "scores in 0..1"}
+    return cause("quant-params-ignored", evidence, margin=1.0)
+
+
 def nothing_at_all(runs: Sequence[Arrays]) -> Cause | None:
     """All outputs are one constant each, on every picture."""
     if not all(statistics.distinct(output) <= 1 and np.isfinite(output).all() for outputs in runs for output in outputs):
         return None
     values = [f"{float(output.reshape(-1)[0]):g}" for output in runs[0] if output.size]
     evidence = {"outputs": f"constant: {', '.join(values)}", "expected": "values that vary"}
-    return cause("constant-output", evidence, others=("quant-params-ignored",), margin=1.0)
+    return cause("constant-output", evidence, others=("quant-params-ignored", "embedded-nms-threshold"), margin=1.0)
 
 
 def all_background(head: str, runs: Sequence[Arrays]) -> Cause | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from camagent.errors import BackendError
-from camagent.selftest import raw, relations, thresholds
+from camagent.errors import BackendError, LabelCountMismatch
+from camagent.selftest import geometry, raw, relations, statistics, thresholds
 from camagent.selftest.examination import Examination, OutOfBudget
 from camagent.selftest.ladder import Outcome
 from camagent.selftest.margin import Score, mean
@@ -32,8 +32,7 @@ class GoldenPictureRung:
         exam = self._exam
         if not exam.opened:
             return Outcome("skip", {"why": "no model runs"})
-        usable = [known for known in exam.known if known.wanted]
-        if not usable:
+        if not exam.known:
             return self._without(tell)
         tell("the golden pictures")
         try:
@@ -61,14 +60,29 @@ class GoldenPictureRung:
         }
         mended = [suspect for suspect in exam.suspects if suspect.change is not None]
         if all(score.back for score in scores):
+            stuck = self._really_stuck()
+            if stuck is not None:
+                return Outcome("fail", measured, (stuck,))
             exam.model_trusted = not mended
             return Outcome("fail" if mended else "pass", measured, tuple(self._verified(mended, scores)))
         causes, found = self._explain(scores, tell)
-        weak = all(score.share >= _WORKS and not score.clutter for score in scores)
+        weak = all(score.share >= _WORKS and not score.clutter and score.sane > _WORKS for score in scores)
         if weak and not any(one.fix_verified for one in causes):
             exam.model_trusted = True
-            return Outcome("warn", {**measured, "note": "it sees some of what it should"}, trials=_trials(found))
+            other = relations.weakened(exam, {"seen": [round(score.share, 2) for score in scores]})
+            note = {"note": "it sees some of what it should"}
+            return Outcome("warn", {**measured, **note}, (other,) if other else (), _trials(found))
         return Outcome("fail", measured, (*self._verified(mended, scores), *causes), _trials(found))
+
+    def _really_stuck(self) -> Cause | None:
+        """One answer to two inputs, and the golden picture is right: it may be the first answer for ever."""
+        exam = self._exam
+        stuck = next((one for one in exam.suspects if one.id in ("stale-inference-state", "constant-output")), None)
+        if stuck is None:
+            return None
+        first, other = exam.known[0], exam.held_back()[0]
+        same = statistics.same(exam.deployed(first).outputs, exam.run(other, exam.manifest).outputs)
+        return stuck if same else None
 
     def _verified(self, mended: Sequence[Cause], scores: Sequence[Score]) -> list[Cause]:
         """Causes of a wrong shape: their fix has been in force all along, so the pictures say whether it helps."""
@@ -76,42 +90,70 @@ class GoldenPictureRung:
 
     def _explain(self, scores: Sequence[Score], tell: Tell) -> tuple[list[Cause], Search | None]:
         exam = self._exam
-        runs = [exam.deployed(known).outputs for known in exam.known]
-        head = exam.manifest.head.name
-        plain = [suspect for suspect in exam.suspects if suspect.change is None]
-        best = [exam.best_score(known) for known in exam.known]
-        certain = plain or [one for one in (raw.nothing_at_all(runs), raw.silent_scores(head, runs, best)) if one is not None]
-        if certain:
-            return certain[:1], None
-        related = relations.explain(exam)
-        if related is not None:
-            return [related], None
+        certain = self._certain()
+        if certain is not None:
+            return [certain], None
         found = search(exam, tell)
         lower = thresholds.candidate(exam, scores)
         winners = found.winners()
         if lower is not None and (not winners or mean(winners[0].scores) < mean(lower.scores) + thresholds.CLEARLY):
             verified = verify_variant(exam, lower.variant, lower.scores)
             return [thresholds.named(exam, lower, winners, verified)], found
-        named = of_search(exam, found)
-        background = raw.all_background(head, runs)
-        if background is not None:
-            return [
-                background if not named else replace(named[0], alternatives=_with(named[0], background.id)),
-                *named[1:],
-            ], found
+        named = self._refined(of_search(exam, found))
         return (named or [self._unexplained(found)]), found
+
+    def _certain(self) -> Cause | None:
+        """What the numbers give away without a variant."""
+        exam = self._exam
+        plain = [one for one in exam.suspects if one.change is None and one.id != "dtype-mismatch"]
+        if plain:
+            return plain[0]
+        runs, head = [exam.deployed(known).outputs for known in exam.known], exam.manifest.head.name
+        readable = exam.why_unreadable(exam.known[0]) is None
+        best = [exam.best_score(known) for known in exam.known]
+        return (
+            raw.nothing_at_all(runs)
+            or (raw.integers(head, runs) if readable else None)
+            or (raw.silent_scores(head, runs, best) if readable else None)
+            or relations.explain(exam)
+        )
+
+    def _refined(self, named: list[Cause]) -> list[Cause]:
+        """What the outputs or an earlier rung say besides: another name for the same thing."""
+        exam = self._exam
+        runs = [exam.deployed(known).outputs for known in exam.known]
+        background = raw.all_background(exam.manifest.head.name, runs)
+        if background is not None:
+            return [replace(named[0], alternatives=_with(named[0], background.id)), *named[1:]] if named else [background]
+        dtype = next((one for one in exam.suspects if one.id == "dtype-mismatch"), None)
+        if dtype is None:
+            return named
+        if not named:
+            return [dtype]
+        first = named[0]
+        proof = {**dtype.evidence, **first.evidence}
+        return [
+            cause(dtype.id, proof, others=(first.id, *first.alternatives), change=first.change, verified=first.fix_verified)
+        ]
 
     def _unexplained(self, found: Search) -> Cause:
         """No contract brings the answer back: the model, its weights or its arithmetic; a device cannot tell which."""
         exam = self._exam
+        unreadable = exam.why_unreadable(exam.known[0])
+        if unreadable is not None:
+            proof = {"what": unreadable.what, **unreadable.evidence}
+            if isinstance(unreadable, LabelCountMismatch):
+                return cause("class-count-mismatch", proof, others=("head-family-mismatch",), margin=1.0)
+            return cause("head-family-mismatch", proof, others=("output-transposed", "class-count-mismatch"), margin=1.0)
         best = max((entry.margin for entry in found.ranked), default=-1.0)
         evidence: dict[str, Value] = {"variants tried": len(found.ranked), "best margin": round(best, 3)}
         if exam.reference_likeness is not None:
-            evidence["cosine to the stored outputs"] = round(exam.reference_likeness, 4)
-        trusted = any(known.expect for known in exam.known)
-        if trusted and exam.reference_likeness is not None and exam.reference_likeness < relations.ALIKE:
-            return relations.weakened(exam, evidence)
-        return cause("wrong-or-untrained-weights", evidence, others=("int8-calibration-bad", "mean-std-wrong"), ask=True)
+            evidence["likeness to the stored outputs"] = round(exam.reference_likeness, 4)
+        shaped = geometry.explain(exam)
+        if shaped is not None:
+            return shaped
+        others = ("int8-calibration-bad", "mean-std-wrong")
+        return relations.weakened(exam, evidence) or cause("wrong-or-untrained-weights", evidence, others=others, ask=True)
 
     def _without(self, tell: Tell) -> Outcome:
         """No known answer: only what numbers alone give away."""

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
 from camagent.errors import BackendError
-from camagent.selftest import raw, statistics
-from camagent.selftest.examination import Arrays, Examination, OutOfBudget, textured
+from camagent.selftest import raw, relations, statistics
+from camagent.selftest.examination import Examination, OutOfBudget, textured
 from camagent.selftest.known import Known
 from camagent.selftest.ladder import Outcome
+from camagent.selftest.naming import cause
 from camagent.selftest.report import Cause, Tell, TensorFacts, Value
 from camagent.selftest.rung_backend import of_error
 
-_ALIKE = 0.98  # cosine; int8 rounds, another runtime adds differently
+_UNIT = 4.0  # a standardised input of 0..1 stays below
 
 
 class GoldenTensorRung:
@@ -23,7 +29,7 @@ class GoldenTensorRung:
         self._tensors: list[TensorFacts] = []
 
     def run(self, tell: Tell) -> Outcome:
-        """Three inferences at most."""
+        """Three inferences; two more where the model does not seem to listen."""
         exam = self._exam
         if not exam.opened:
             return Outcome("skip", {"why": "no model runs"})
@@ -48,17 +54,30 @@ class GoldenTensorRung:
             "deterministic": statistics.same(first, again),
             "follows its input": not statistics.same(first, other),
         }
-        found = [raw.invalid(first), raw.stuck(first, other), raw.fickle(first, again)]
-        suspects: list[Cause] = [suspect for suspect in found if suspect is not None]
+        stuck = raw.stuck(first, other)
+        if stuck is not None:
+            stuck = self._truncated(first_input, stuck)
+        suspects = [one for one in (raw.invalid(first), stuck, raw.fickle(first, again)) if one is not None]
         exam.suspects += suspects
         if known is None or reference is None:
             measured["reference"] = "none in the bundle"
             return Outcome("warn" if suspects else "pass", measured)
-        likeness = _likeness(first, reference.outputs)
-        measured |= {"picture": known.name, "cosine": [round(value, 4) for value in likeness]}
-        exam.reference_likeness = min(likeness, default=0.0)
+        likeness = relations.likeness(exam.manifest.head.name, first, reference.outputs)
+        measured |= {"picture": known.name, "likeness": {part: round(value, 4) for part, value in likeness.items()}}
+        exam.reference_likeness = min(likeness.values(), default=0.0)
         exam.reference_outputs = first
-        return Outcome("pass" if exam.reference_likeness >= _ALIKE and not suspects else "warn", measured)
+        return Outcome("pass" if exam.reference_likeness >= relations.ALIKE and not suspects else "warn", measured)
+
+    def _truncated(self, tensor: NDArray[Any], stuck: Cause) -> Cause:
+        """A runtime that casts 0..1 to bytes sees 0 and 1 only; multiplied by 255, two inputs are two again."""
+        exam = self._exam
+        if tensor.dtype.kind != "f" or float(np.abs(tensor).max()) > _UNIT:
+            return stuck
+        large = [(textured(tensor.shape, str(tensor.dtype), tensor, seed=seed) * 255).astype(tensor.dtype) for seed in (3, 4)]
+        if statistics.same(exam.infer(large[0]), exam.infer(large[1])):
+            return stuck
+        evidence = {"two inputs in 0..1": "one answer", "the same two, times 255": "two answers"}
+        return cause("dtype-mismatch", evidence, others=("scale-not-wanted", "stale-inference-state"), margin=1.0)
 
     def _fits(self, known: Known) -> bool:
         assert known.reference is not None
@@ -66,9 +85,3 @@ class GoldenTensorRung:
         wanted = self._exam.open().inputs[0]
         fits = stored.ndim == len(wanted.shape) and str(stored.dtype) == wanted.dtype
         return fits and all(have in (None, side) for have, side in zip(wanted.shape, stored.shape, strict=True))
-
-
-def _likeness(found: Arrays, wanted: Arrays) -> list[float]:
-    if len(found) != len(wanted):
-        return [0.0]
-    return [statistics.cosine(one, two) for one, two in zip(found, wanted, strict=True)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from camagent.errors import BackendError
+from camagent.errors import BackendError, HeadMismatch, LabelCountMismatch
 from camagent.frame import Classes, ClassMap, Detections, Frame
 from camagent.pipeline import FilterRule, Reading, prepare, rgb_frame, rgb_pixels
 from camagent.selftest import axis_live, statistics
@@ -61,7 +61,12 @@ class LiveRung:
             return Outcome("fail", {**measured, "code": exc.code, "what": exc.what}, (of_error(exc),))
         except OutOfBudget:
             return Outcome("skip", {**measured, "why": "no inference is left"})
-        except (ValueError, IndexError) as exc:  # a head that cannot read these outputs: the golden rung has said so
+        except (
+            HeadMismatch,
+            LabelCountMismatch,
+            ValueError,
+            IndexError,
+        ) as exc:  # a head that cannot read these outputs: the golden rung has said so
             return Outcome("skip", {**measured, "why": f"the outputs cannot be read: {exc}"})
         exam.live = tuple((one.frame, one.run) for one in looked)
         measured |= {"frames seen on": sum(one.seen for one in looked), "best scores": [round(one.best, 3) for one in looked]}

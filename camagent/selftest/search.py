@@ -11,15 +11,17 @@ from dataclasses import dataclass, replace
 
 from camagent.selftest import axis_head, axis_input, stored_input
 from camagent.selftest.axis_head import Variant
-from camagent.selftest.examination import Examination, OutOfBudget, Run
+from camagent.selftest.examination import Arrays, Examination, OutOfBudget, Run
 from camagent.selftest.known import Known
 from camagent.selftest.margin import NOTHING, Score, mean
+from camagent.selftest.memory_order import INTAKES, exhausts
 from camagent.selftest.report import Tell
 from firmware_pkg.manifest import Manifest
 
 PICTURES = 2  # that variants are chosen by; the others are held back
 _TIE = 0.06  # margins that are closer say the same
 _STEP = 0.04  # what every further changed assumption must bring
+_FACT = 0.1
 _KEPT = 4  # inputs that go into the second round
 
 
@@ -32,8 +34,8 @@ class Ranked:
 
     @property
     def margin(self) -> float:
-        """Mean over the pictures, less a little for every changed assumption."""
-        return mean(self.scores) - _STEP * len(self.variant.more)
+        """Mean over the pictures, less a little for every further change; what was measured goes before what was guessed."""
+        return mean(self.scores) - _STEP * len(self.variant.more) + _FACT * self.variant.measured
 
     @property
     def back(self) -> bool:
@@ -56,43 +58,56 @@ class Search:
 
 
 def search(exam: Examination, tell: Tell) -> Search:
-    """Ranks every reading of the outputs, then inputs. Raises BackendError."""
+    """Ranks every reading of the outputs, then inputs, then shifted labels. Raises BackendError."""
     pictures = exam.known[:PICTURES]
     runs = [exam.deployed(known) for known in pictures]
     before = tuple(exam.score(exam.manifest, known, run) for known, run in zip(pictures, runs, strict=True))
     tell("reading the outputs in other ways")
     ranked = _read_anew(exam, pictures, runs)
-    if any(entry.back for entry in ranked):
-        return Search(before, _sorted(ranked))
-    try:
-        ranked += _prepare_anew(exam, pictures, tell)
-    except OutOfBudget:
-        return Search(before, _sorted(ranked), exhausted=True)
-    return Search(before, _sorted(ranked))
+    exhausted = False
+    if not any(entry.back for entry in ranked):
+        try:
+            ranked += _prepare_anew(exam, pictures, tell)
+        except OutOfBudget:
+            exhausted = True
+    if not any(entry.back for entry in ranked):  # last: a wrong contract may well say one label for everything
+        ranked += [_rank(exam, variant, pictures, runs) for variant in axis_head.shifted_labels(exam.manifest)]
+    return Search(before, _sorted(ranked), exhausted)
 
 
 def _read_anew(exam: Examination, pictures: Sequence[Known], runs: Sequence[Run]) -> list[Ranked]:
-    """Params, labels, families; then two of them at once."""
+    """Params, families, label counts, memory orders; then two of them at once."""
     manifest, outputs = exam.manifest, runs[0].outputs
+    said = list(dict.fromkeys(label for known in exam.known for label in known.declared))
 
     def rank(variants: Iterable[Variant]) -> list[Ranked]:
         return [_rank(exam, variant, pictures, runs) for variant in variants]
 
     families = list(axis_head.other_heads(manifest))
-    ranked = rank([*axis_head.params(manifest, outputs), *axis_head.labels(manifest, outputs), *families])
+    counted = list(axis_head.counted_labels(manifest, outputs, said))
+    ranked = rank([*axis_head.params(manifest, outputs), *counted, *families, *_memory_orders(manifest, outputs)])
     if any(entry.back for entry in ranked):
         return ranked
     ranked += rank(axis_head.double(manifest, outputs))
     for other in families:
-        further = (*axis_head.params(other.manifest, outputs), *axis_head.labels(other.manifest, outputs))
-        ranked += rank(other.then(variant) for variant in further)
-    for counted in axis_head.labels(manifest, outputs):
-        ranked += rank(counted.then(variant) for variant in axis_head.params(counted.manifest, outputs))
+        labels = axis_head.counted_labels(other.manifest, outputs, said)
+        ranked += rank(other.then(variant) for variant in (*axis_head.params(other.manifest, outputs), *labels))
+    for one in counted:
+        ranked += rank(one.then(variant) for variant in axis_head.params(one.manifest, outputs))
     return ranked
 
 
+def _memory_orders(manifest: Manifest, outputs: Arrays) -> Iterator[Variant]:
+    """Outputs whose memory was taken for another order."""
+    seen: dict[str, str] = {words: cause for output in outputs for words, cause, _ in exhausts(output)}
+    for words, cause in seen.items():
+        others = tuple(other for other in ("output-stride-or-layout", "output-transposed") if other != cause)
+        others += ("seg-all-background",) if manifest.head.name == "semantic" else ()
+        yield Variant(f"V:out-layout {words}", cause, manifest, f"outputs: {words}", others, exhaust=words)
+
+
 def _rank(exam: Examination, variant: Variant, pictures: Sequence[Known], runs: Sequence[Run]) -> Ranked:
-    scores = (exam.score(variant.manifest, known, run) for known, run in zip(pictures, runs, strict=True))
+    scores = (exam.score(variant.manifest, known, run, variant.exhaust) for known, run in zip(pictures, runs, strict=True))
     return Ranked(variant, tuple(scores))
 
 
@@ -101,12 +116,13 @@ def _prepare_anew(exam: Examination, pictures: Sequence[Known], tell: Tell) -> l
     rounds = (
         ("preparing the input in other ways", _singles),
         ("another scale and another colour order at once", _norms_and_colors),
+        ("the input's memory in another order", _memory_of_input),
         ("two changes at once", _extended),
     )
     found: list[Ranked] = []
     for words, variants in rounds:
         tell(words)
-        tried = _sorted(_try_all(exam, variants(exam, found), pictures[:1], [entry.variant.manifest for entry in found]))
+        tried = _sorted(_try_all(exam, variants(exam, found), pictures[:1], [entry.variant for entry in found]))
         found += _completed(exam, tried, pictures[1:])
         if any(entry.back for entry in found):
             break
@@ -116,7 +132,7 @@ def _prepare_anew(exam: Examination, pictures: Sequence[Known], tell: Tell) -> l
 def _completed(exam: Examination, tried: Sequence[Ranked], others: Sequence[Known]) -> list[Ranked]:
     if not others:
         return list(tried)
-    best = [replace(one, scores=(*one.scores, *exam.try_out(one.variant.manifest, others))) for one in tried[:_KEPT]]
+    best = [replace(one, scores=(*one.scores, *exam.try_out(one.variant, others))) for one in tried[:_KEPT]]
     unseen = tuple(NOTHING for _ in others)
     return best + [replace(one, scores=(*one.scores, *unseen)) for one in tried[_KEPT:]]
 
@@ -137,6 +153,12 @@ def _norms_and_colors(exam: Examination, found: Sequence[Ranked]) -> Iterator[Va
         yield from map(norm.then, axis_input.colors(norm.manifest))
 
 
+def _memory_of_input(exam: Examination, found: Sequence[Ranked]) -> Iterator[Variant]:
+    del found
+    for name, (cause, others, _) in INTAKES.items():
+        yield Variant(f"V:memory {name}", cause, exam.manifest, f"the tensor's memory: {name}", others, intake=name)
+
+
 def _extended(exam: Examination, found: Sequence[Ranked]) -> Iterator[Variant]:
     """The two best so far, each with every further change of the input."""
     for entry in _sorted(found)[:2]:
@@ -148,16 +170,16 @@ def _extended(exam: Examination, found: Sequence[Ranked]) -> Iterator[Variant]:
 
 
 def _try_all(
-    exam: Examination, variants: Iterable[Variant], pictures: Sequence[Known], before: Iterable[Manifest]
+    exam: Examination, variants: Iterable[Variant], pictures: Sequence[Known], before: Iterable[Variant]
 ) -> list[Ranked]:
     """Each distinct input once, read as deployed; where that fails, in the other ways, for the outputs are at hand."""
     found: list[Ranked] = []
-    tried = [exam.manifest, *before]
+    tried = [(exam.manifest, ""), *((one.manifest, one.intake) for one in before)]
     for variant in variants:
-        if variant.manifest in tried or not axis_input.allowed(variant.manifest.input, exam.open().inputs):
+        if (variant.manifest, variant.intake) in tried or not axis_input.allowed(variant.manifest.input, exam.open().inputs):
             continue
-        tried.append(variant.manifest)
-        runs = [exam.run(known, variant.manifest) for known in pictures]
+        tried.append((variant.manifest, variant.intake))
+        runs = [exam.run(known, variant.manifest, variant.intake) for known in pictures]
         plain = _rank(exam, variant, pictures, runs)
         found.append(plain)
         if not plain.back:

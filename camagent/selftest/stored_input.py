@@ -96,7 +96,8 @@ def _variant(manifest: Manifest, fitted: InputSpec) -> Variant:
         found.append(Further("layout-nchw-nhwc", f"input.layout: {spec.layout} -> {fitted.layout}"))
     if (fitted.width, fitted.height) != (spec.width, spec.height):
         sizes = f"input size: {spec.width}x{spec.height} -> {fitted.width}x{fitted.height}"
-        found.append(Further("input-size-mismatch", sizes))
+        turned = (fitted.width, fitted.height) == (spec.height, spec.width)
+        found.append(Further("hw-swapped" if turned else "input-size-mismatch", sizes))
     if fitted.color != spec.color:
         found.append(Further("channel-order-swapped", f"input.color: {spec.color} -> {fitted.color}"))
     others: tuple[str, ...] = ()
@@ -110,7 +111,7 @@ def _variant(manifest: Manifest, fitted: InputSpec) -> Variant:
     first = found[0] if found else Further("mean-std-wrong", "input as in the stored tensor")
     words = "; ".join(one.words for one in found) or first.words
     made = replaced(manifest, input=fitted)
-    return Variant("V:as-stored", first.cause, made, words, others if len(found) <= 1 else (), tuple(found[1:]))
+    return Variant("V:as-stored", first.cause, made, words, others if len(found) <= 1 else (), tuple(found[1:]), measured=True)
 
 
 def _close(spec: InputSpec, fitted: InputSpec) -> bool:

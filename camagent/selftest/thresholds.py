@@ -8,6 +8,7 @@ from dataclasses import replace
 import msgspec
 
 from camagent.selftest import relations, statistics
+from camagent.selftest.anatomy import parts_of
 from camagent.selftest.axis_head import Variant, replaced
 from camagent.selftest.examination import Examination
 from camagent.selftest.margin import FLOOR, Score
@@ -18,7 +19,7 @@ from camagent.selftest.search import PICTURES, Ranked
 CLEARLY = 0.1  # by so much another contract must see better than a lower threshold does
 _ROOM = 0.9  # the proposed threshold, of the score that must pass it
 _COMPRESSED = 0.8  # scores below this share of what the float model gave, and few different ones, are squeezed by int8
-_FEW = 300
+_STEPS, _MANY = 64, 300  # so few different scores, of at least so many, are steps
 
 
 def candidate(exam: Examination, scores: Sequence[Score]) -> Ranked | None:
@@ -55,15 +56,16 @@ def named(exam: Examination, lower: Ranked, rivals: Sequence[Ranked], verified: 
 
 
 def _squeezed(exam: Examination, lower: Ranked) -> dict[str, float]:
-    """How far the float model's scores have shrunk, where that is known and quantisation can be seen in the outputs."""
+    """How far scores have shrunk against the float model's, or into how few steps, where that can be seen."""
     known = exam.known[0]
-    if not known.expect or exam.reference_likeness is None or exam.reference_likeness >= relations.ALIKE_BITWISE:
-        return {}
-    expected = sum(item.score for item in known.expect) / len(known.expect)
+    outputs = exam.deployed(known).outputs
+    scores = parts_of(exam.manifest.head.name, outputs).flat_scores()
+    steps = statistics.distinct(scores)
+    few = scores.size >= _MANY and steps <= _STEPS
+    expected = sum(item.score for item in known.expect) / len(known.expect) if known.expect else 0.0
     share = lower.scores[0].support / expected if expected else 1.0
-    distinct = max(statistics.distinct(output) for output in exam.deployed(known).outputs)
-    return (
-        {"float model's scores": round(expected, 3), "share that is left": round(share, 3), "distinct values": distinct}
-        if (share < _COMPRESSED)
-        else {}
-    )
+    differs = exam.reference_likeness is not None and exam.reference_likeness < relations.ALIKE_BITWISE
+    if not (few or (differs and share < _COMPRESSED)):
+        return {}
+    made = {"different score values": steps, "of": scores.size}
+    return made | ({"float model's scores": round(expected, 3), "share that is left": round(share, 3)} if expected else {})
