@@ -18,6 +18,7 @@ from camagent.service import Origin, Tell
 from camagent.trust_desk import TrustDesk
 from firmware_pkg import verify as verifier
 from firmware_pkg.checklist import Checklist
+from firmware_pkg.errors import NotStored
 from firmware_pkg.slots import Ref, Refusal, Slots
 from firmware_pkg.store import Staged
 from firmware_pkg.verify import VerifiedBundle
@@ -70,6 +71,8 @@ class Bundles:
                 self._note("install", name, slots.ref(verified.digest), origin, signers=verified.signers)
                 self._doing("testing", name, tell)
                 slots = self.live.try_out(name, slots, checklist)
+                if not self._is_used(name):
+                    slots = self.live.shelve(name, verified.digest)
             except CodedError as exc:
                 self._refused(checklist, exc, origin)
                 raise
@@ -84,8 +87,10 @@ class Bundles:
                 self._note("activate", name, slots.running, origin)
                 self._doing("testing", name, tell)
                 slots = self.live.try_out(name, slots, checklist)
+                if not self._is_used(name):
+                    self.live.let_go(name)
             except CodedError as exc:
-                self._refused(checklist, exc, origin, name)
+                self._refused(checklist, exc, origin, name, version)
                 raise
             assert slots.running is not None
             return self._answer(name, slots, slots.running.digest)
@@ -94,7 +99,11 @@ class Bundles:
         """See Service.rollback."""
         with self._one_job("rollback", origin):
             self._doing("rolling-back", name, tell)
-            slots = self.live.roll_back(name)
+            try:
+                slots = self.live.roll_back(name)
+            except CodedError as exc:
+                self.live.audit.note("refuse", name=name, code=exc.code, origin=origin)
+                raise
             assert slots.running is not None
             self._note("rollback", name, slots.running, origin)
             return {"name": name, "version": slots.running.version, "digest": slots.running.digest, "outcome": "current"}
@@ -168,18 +177,25 @@ class Bundles:
             self.live.revoke(self.live.losing(self.trust.store.known()))
         return verified, slots
 
-    def _refused(self, checklist: Checklist, exc: CodedError, origin: Origin, name: str = "") -> None:
+    def _refused(
+        self, checklist: Checklist, exc: CodedError, origin: Origin, name: str = "", version: str | None = None
+    ) -> None:
         """The refusal stands in the checklist, in the audit log, and under the bundle's name where that name is known here."""
         if checklist.refusal is None:
             checklist.refused(exc)
         claimed = {step.id: step.measured for step in checklist.steps}["container"]
-        name, version = name or str(claimed.get("name", "")), str(claimed.get("version", ""))
+        name, version = name or str(claimed.get("name", "")), version or str(claimed.get("version", ""))
         self.live.audit.note("refuse", name=name or None, version=version or None, code=exc.code, origin=origin)
+        if isinstance(exc, NotStored):
+            return  # a slip of whoever asked, no bundle was turned away
         refusal = Refusal.of(exc, version, self._clock.wall())
         if name in self.live.store.names():
             self.live.store.note(name, refusal)
-        elif any(camera.bundle == name for camera in self.trust.config.camera):
+        elif self._is_used(name):
             self._turned_away[name] = refusal
+
+    def _is_used(self, name: str) -> bool:
+        return any(camera.bundle == name for camera in self.trust.config.camera)
 
     def _note(self, event: Happening, name: str, ref: Ref | None, origin: Origin, signers: Sequence[str] = ()) -> None:
         version, digest = (ref.version, ref.digest) if ref else (None, None)
@@ -188,7 +204,7 @@ class Bundles:
     def _answer(self, name: str, slots: Slots, digest: str) -> dict[str, Any]:
         ref = slots.ref(digest)
         answer: dict[str, Any] = {"name": name, "version": ref.version if ref else None, "digest": digest}
-        if not any(camera.bundle == name for camera in self.trust.config.camera):
+        if not self._is_used(name):
             hint = f'no camera uses it yet: write bundle = "{name}" into a [[camera]] section of camagent.toml'
             return answer | {"outcome": "stored", "hint": hint}
         return answer | {"outcome": "trial" if slots.trial else "current"}

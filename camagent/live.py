@@ -96,6 +96,8 @@ class Live:
         with self._one_at_a_time:
             while True:
                 slots = self.store.slots(name)
+                if slots.running is None and self._fall_back(name, logging.DEBUG):  # asked every few seconds
+                    slots = self.store.slots(name)
                 running = slots.running
                 if running is None:
                     raise _nothing_to_run(camera, slots)
@@ -135,6 +137,18 @@ class Live:
                 raise
         self.cameras.renew(name)
         return self.store.slots(name)
+
+    def shelve(self, name: str, digest: str) -> Slots:
+        """No camera uses that name: what has just been tested is kept for when one does. Raises StateError."""
+        with self._one_at_a_time:
+            self.trials.pop(name, None)
+            return self.store.shelve(name, digest)
+
+    def let_go(self, name: str) -> None:
+        """No camera uses that name: its trial waits until one does, and no death of this process is its. Raises StateError."""
+        with self._one_at_a_time:
+            self.trials.pop(name, None)
+            self.store.stop_cleanly(name)
 
     def roll_back(self, name: str) -> Slots:
         """Raises NotStored, RollbackRefused."""
@@ -205,8 +219,9 @@ class Live:
 
     def revoke(self, lost: Sequence[Lost]) -> None:
         """Takes back what is lost, and runs the newest that still verifies in its place."""
-        for item in lost:
-            self.take_back(item.name, item.ref, item.refusal)
+        with self._one_at_a_time:  # as one change: a camera that loads meanwhile would take back what is next in the list
+            for item in lost:
+                self.take_back(item.name, item.ref, item.refusal)
 
     def close(self) -> None:
         """A clean stop is no death. Raises StateError."""
@@ -238,7 +253,7 @@ class Live:
         try:
             with path.open("rb") as source:
                 return models.load(
-                    source, self.trust.to_load(), backends=installed(), backend=backend, device=self.trust.device
+                    source, self.trust.to_load(), backends=installed(), backend=backend, device=self.trust.device, whole=True
                 )
         except OSError as exc:
             raise InputError(
@@ -270,8 +285,8 @@ class Live:
         log.info("bundle %s %s is confirmed", name, trial.ref.version)
         self.audit.note("confirm", name=name, version=trial.ref.version, digest=trial.ref.digest, origin="agent")
 
-    def _fall_back(self, name: str) -> None:
-        """Nothing of that name is confirmed any more: the best that still verifies goes on trial."""
+    def _fall_back(self, name: str, level: int = logging.INFO) -> bool:
+        """Nothing of that name is confirmed (any more): the best that is stored and verifies goes on trial, if there is one."""
         policy = self.trust.to_load()
         for ref in self.store.slots(name).candidates():
             try:
@@ -281,9 +296,11 @@ class Live:
             except StateError:
                 raise
             except Refused as exc:
-                log.info("bundle %s %s cannot take its place: %s", name, ref.version, exc.what)
+                log.log(level, "bundle %s %s cannot take its place: %s", name, ref.version, exc.what)
             else:
-                return
+                self.audit.note("activate", name=name, version=ref.version, digest=ref.digest, origin="agent")
+                return True
+        return False
 
 
 def _is_lost(exc: Refused) -> bool:

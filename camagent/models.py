@@ -39,9 +39,10 @@ def is_path(bundle: str) -> bool:
 
 
 def load(
-    source: BinaryIO, policy: Policy, *, backends: Collection[str], backend: str, device: str, golden: bool = False
-) -> UsableBundle:
-    """A bundle on disk -> what may run: exactly the bytes that were hashed.
+    source: BinaryIO, policy: Policy, *, backends: Collection[str], backend: str, device: str, golden: bool = False,
+    whole: bool = False,
+) -> UsableBundle:  # fmt: skip
+    """A bundle on disk -> what may run: exactly the bytes that were hashed. `whole`: every file of it is checked.
 
     Raises:
         Refused: as firmware_pkg.verify.load; ArtifactTarget where no model of it runs here; ManifestInvalid for an ONNX
@@ -54,7 +55,7 @@ def load(
             names += [item.image] + ([item.reference] if item.reference else [])
         return names
 
-    loaded = verifier.load(source, policy, wanted)
+    loaded = verifier.load(source, policy, wanted, whole=whole)
     manifest = loaded.verified.manifest
     artifact = choose_artifact(manifest, backends=backends, backend=backend, device=device)
     rest = {name: data for name, data in loaded.files.items() if name != artifact.path}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,9 +10,9 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from firmware_pkg import archive
+from firmware_pkg import archive, disk
 from firmware_pkg import manifest as manifests
-from firmware_pkg.errors import ManifestInvalid
+from firmware_pkg.errors import ManifestInvalid, NoSpace
 from firmware_pkg.manifest import Artifact, Golden, Manifest
 from firmware_pkg.model_file import model_format
 
@@ -72,7 +73,13 @@ def now() -> str:
 
 
 def build(path: Path, draft: Manifest, models: Mapping[str, bytes], golden: Sequence[GoldenFile]) -> Manifest:
-    """Writes the bundle: the draft with its golden pictures and every length filled in. Raises ManifestInvalid, OSError."""
+    """Writes the bundle: the draft with its golden pictures and every length filled in.
+
+    Raises:
+        ManifestInvalid: it contradicts itself.
+        NoSpace: the disk is full; a former file of that name is untouched.
+        OSError: the folder cannot be written.
+    """
     files = dict(models)
     for item in golden:
         files[item.entry.image] = item.image
@@ -82,5 +89,13 @@ def build(path: Path, draft: Manifest, models: Mapping[str, bytes], golden: Sequ
         draft, golden=tuple(item.entry for item in golden), files={name: len(data) for name, data in files.items()}
     )
     checked = manifests.parse(manifests.dump(full))
-    archive.write(path, checked, files)
+    try:
+        archive.write(path, checked, files)
+    except OSError as exc:
+        if exc.errno not in disk.FULL:
+            raise
+        needed = sum(checked.files.values())
+        evidence = {"needed": f"{needed} bytes and more", "free": f"{shutil.disk_usage(path.parent).free} bytes"}
+        fix = "make room there, or name a folder on another disk with -o"
+        raise NoSpace(f"there is no room for the bundle in {path.parent}", evidence=evidence, fix=fix) from exc
     return checked

@@ -28,6 +28,7 @@ STEP_OF: Mapping[str, str] = MappingProxyType({
     "BUNDLE_EXPIRED": "clock", "CLOCK_UNTRUSTED": "clock", "DEVICE_MISMATCH": "device", "ARTIFACT_TARGET": "device",
     "RUNTIME_TOO_OLD": "runtime", "ROLLBACK_REFUSED": "rollback-index",
 })  # fmt: skip
+_NO_STEP = frozenset({"NOT_STORED", "STATE_UNUSABLE", "NO_SPACE", "DOWNLOAD_FAILED"})  # of the place, not of the bundle
 LAST = "golden"  # where a refusal stands that is the model's: its golden pictures, its head, its labels, its backend
 
 
@@ -65,8 +66,10 @@ class Checklist:
         self._note(step, "skip", {"why": why})
 
     def refused(self, refusal: CodedError) -> None:
-        """The bundle is refused; the step that its code belongs to shows both sides."""
+        """The bundle is refused; the step that its code belongs to shows both sides, where it is the bundle's fault."""
         self.refusal = refusal
+        if refusal.code in _NO_STEP:
+            return
         measured = {"code": refusal.code, "what": refusal.what, **refusal.evidence, "fix": refusal.fix}
         self._note(STEP_OF.get(refusal.code, LAST), "fail", measured)
 

@@ -19,7 +19,7 @@ from firmware_pkg.errors import NoSpace, StateError
 FILE_MODE, FOLDER_MODE = 0o640, 0o750
 UNFINISHED = ".new-"  # how the names of files begin that were never put in place; swept at start
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -120,7 +120,7 @@ def refusing(folder: Path, needed: int | None = None) -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        if exc.errno in _FULL:
+        if exc.errno in FULL:
             raise no_space(folder, needed, exc.strerror or "") from exc
         raise StateError(
             f"{folder} cannot be used: {exc.strerror or exc}",

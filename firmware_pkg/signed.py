@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import tempfile
@@ -29,7 +28,6 @@ from signing.verify import trust_key
 
 IGNORED = "signatures"  # recorded in the signature, so that the public tool verifies an unpacked bundle
 _COPY = 1024 * 1024
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +84,7 @@ def add(path: Path, signer: Signer, roots: Sequence[bytes] = ()) -> Signing:
         try:
             _replace(path, source, found, members, signer.public)
         except OSError as exc:
-            if exc.errno not in _FULL:
+            if exc.errno not in disk.FULL:
                 raise
             evidence = {"needed": f"{found.end} bytes", "free": f"{shutil.disk_usage(path.parent).free} bytes"}
             fix = "make room beside the bundle: its new content is written in full before it takes the old one's place"

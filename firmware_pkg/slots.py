@@ -254,6 +254,13 @@ def tested(slots: Slots, digest: str) -> Slots:
     return _with(slots, trial=msgspec.structs.replace(slots.trial, tested=True))
 
 
+def shelved(slots: Slots, digest: str) -> Slots:
+    """Nobody is there to try it: it stays stored, and the confirmed one in force. Late news changes nothing."""
+    if slots.trial is None or slots.trial.digest != digest:
+        return slots
+    return _with(slots, trial=None)
+
+
 def failed(slots: Slots, digest: str, refusal: Refusal) -> Slots:
     """The bundle on trial has failed: the confirmed one runs, this one is refused from now on. Late news changes nothing."""
     if slots.trial is None or slots.trial.digest != digest:

@@ -132,7 +132,7 @@ class Store:
 
     @contextlib.contextmanager
     def stage(self, size: int | None = None) -> Iterator[Staged]:
-        """A file for a bundle on its way in; it vanishes unless `install` or `add` takes it.
+        """A file for a bundle on its way in; it vanishes unless `install` takes it.
 
         `size` in bytes, None where it is not known. Where that does not fit, bundles that nobody needs go first, oldest first.
         """
@@ -152,10 +152,6 @@ class Store:
         ref = self._ref(verified)
         change = partial(table.installed, ref=ref, now=ref.stored_at, force=force)
         return self._take(staged, verified, change)
-
-    def add(self, staged: Staged, verified: VerifiedBundle) -> Slots:
-        """Stores a verified bundle whose name no camera uses: no trial."""
-        return self._take(staged, verified, partial(table.added, ref=self._ref(verified)))
 
     def _ref(self, verified: VerifiedBundle) -> Ref:
         manifest = verified.manifest
@@ -225,6 +221,12 @@ class Store:
     def mark_tested(self, name: str, digest: str) -> Slots:
         """The bundle on trial has passed its golden check."""
         return self._change(name, lambda state: table.tested(state, digest))
+
+    def shelve(self, name: str, digest: str) -> Slots:
+        """No camera uses that name: the bundle on trial stays stored, without a trial that nobody would end."""
+        with self._lock:
+            self.stop_cleanly(name)
+            return self._change(name, lambda state: table.shelved(state, digest))
 
     def fail(self, name: str, digest: str, refusal: Refusal) -> Slots:
         """The bundle on trial has failed."""

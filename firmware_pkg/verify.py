@@ -98,16 +98,17 @@ def verify(
         raise
 
 
-def load(source: BinaryIO, policy: Policy, want: Callable[[Manifest], Collection[str]]) -> LoadedBundle:
+def load(source: BinaryIO, policy: Policy, want: Callable[[Manifest], Collection[str]], *, whole: bool = False) -> LoadedBundle:
     """The wanted files of a bundle on disk, signature and each file's digest checked in the same pass.
 
-    What is not wanted is passed over by seeking: of it, name, length and place are checked, and not the content. Of a bundle
-    that is allowed unsigned everything is read, because its identity is known from nothing else.
+    What is not wanted is passed over by seeking, unless `whole` is said: of it, name, length and place are checked, and not
+    the content. Of a bundle that is allowed unsigned everything is read, because its identity is known from nothing else.
 
     Args:
         source: the file, seekable; read from its start.
         policy: what it is judged against.
         want: names of the files to load, chosen from a manifest that is verified.
+        whole: check the content of every file: for a file that nobody has verified before.
 
     Raises:
         Refused: as verify; FileMissing too for a wanted name that the bundle does not have.
@@ -121,7 +122,7 @@ def load(source: BinaryIO, policy: Policy, want: Callable[[Manifest], Collection
 
     def take(member: Member) -> FileDigest | None:
         if member.name not in wanted:
-            return _hash(reader) if opened.signed.files is None else None
+            return _hash(reader) if whole or opened.signed.files is None else None
         data = files[member.name] = reader.read()
         return digest_bytes(data)
 

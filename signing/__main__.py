@@ -12,10 +12,11 @@ from signing import folder, limits
 from signing.errors import CodedError, printable
 from signing.key_files import load_private
 from signing.keys import load_public
-from signing.refusals import KeyUnavailable
+from signing.refusals import FormatUnsupported
 
 EXIT_DONE, EXIT_REFUSED, EXIT_USAGE, INTERRUPTED = 0, 1, 2, 130
 _FROM_FILE = "SIGNING_PASSPHRASE_FILE"
+_KEY, _OTHER_METHODS = "key", ("certificate", "sigstore")
 _EXAMPLES = """examples:
   python -m signing sign-model --method key --model-path model/ --output-bundle model.sig --private-key S.pem
   python -m signing verify-model --method key --model-path model/ --bundle model.sig --public-key S.pub.pem
@@ -23,9 +24,9 @@ _EXAMPLES = """examples:
 The public tool takes the same files:
   model_signing verify key model/ --public_key S.pub.pem --signature model.sig
 
-Exit codes: 0 did it, 1 refused (the reason is on stderr), 2 wrong usage. Git's own files at the top of the folder are
-not signed and do no harm, as the specification says. An encrypted private key is opened with the first line of the file
-that the environment variable SIGNING_PASSPHRASE_FILE names."""
+Exit codes: 0 did it, 1 did not (the reason is on stderr), 2 the command line is wrong. Git's own files at the top of the
+folder are not signed and do no harm, as the specification says. An encrypted private key is opened with the first line of
+the file that the environment variable SIGNING_PASSPHRASE_FILE names."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -50,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
             name, help=text, description=text, epilog=_EXAMPLES, formatter_class=layout, allow_abbrev=False
         )
         command.set_defaults(run=run)
-        command.add_argument("--method", required=True, choices=["key"], help="how it is signed")
+        command.add_argument("--method", required=True, type=_method, metavar="key", help="how it is signed")
         command.add_argument("--model-path", required=True, type=Path, metavar="DIR|FILE", help="what is signed")
         ignored = "not signed; absolute, or relative to DIR; may be repeated"
         command.add_argument("--ignore-paths", action="append", default=[], metavar="P", help=ignored)
@@ -63,6 +64,18 @@ def _parser() -> argparse.ArgumentParser:
             unsigned = "look at signed files only; others may lie beside them"
             command.add_argument("--ignore-unsigned-files", action="store_true", help=unsigned)
     return parser
+
+
+def _method(name: str) -> str:
+    """The specification's other methods are refused by name: asking for one is no slip of the keyboard."""
+    if name == _KEY:
+        return name
+    if name in _OTHER_METHODS:
+        evidence = {"found": f"method {name}", "known here": f"method {_KEY}"}
+        raise FormatUnsupported(
+            f"method {name} is not supported", evidence=evidence, fix=f"sign and verify with --method {_KEY}"
+        )
+    raise argparse.ArgumentTypeError(f"invalid choice: {name!r} (choose from '{_KEY}')")
 
 
 def _sign(given: argparse.Namespace) -> None:
@@ -114,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return exc.code if isinstance(exc.code, int) else EXIT_USAGE
     except CodedError as exc:
         sys.stderr.write(exc.render() + "\n")
-        return EXIT_USAGE if isinstance(exc, KeyUnavailable) else EXIT_REFUSED
+        return EXIT_REFUSED
     except OSError as exc:
         where = printable(exc.filename if exc.filename is not None else "a file")
         sys.stderr.write(
@@ -122,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"  evidence: found = {printable(exc.strerror or type(exc).__name__)}, expected = a path that can be used\n"
             "  fix: check the path and its permissions\n"
         )
-        return EXIT_USAGE
+        return EXIT_REFUSED
     except KeyboardInterrupt:
         return INTERRUPTED
     return EXIT_DONE

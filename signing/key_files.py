@@ -75,15 +75,18 @@ def generate(stem: Path, passphrase: bytes | None = None) -> KeyFiles:
     return files
 
 
-def load_private(path: Path, passphrase: bytes | None = None) -> SoftwareKey:
+def load_private(path: Path, passphrase: bytes | None = None, *, if_encrypted: bool = False) -> SoftwareKey:
     """The private key in a PEM file (PKCS#8 or the older EC form).
+
+    `if_encrypted`: the passphrase is for this key only where that is encrypted; else one too many is a mistake that is told.
 
     Raises:
         KeyUnavailable: the file cannot be read.
         KeyPassphrase: it is encrypted and the passphrase is missing or wrong, or it is not and one was given.
         KeyTypeUnsupported: it holds something else.
     """
-    return parse_private(read_key_file(path), passphrase, path.name)
+    data = read_key_file(path)
+    return parse_private(data, None if if_encrypted and not _encrypted(data) else passphrase, path.name)
 
 
 def parse_private(data: bytes, passphrase: bytes | None = None, where: str = "the file") -> SoftwareKey:

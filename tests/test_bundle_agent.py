@@ -23,7 +23,7 @@ from camagent.service import Event, Origin
 from signing import trust, trust_edit
 from tests.signing.support import key
 from tests.support.agent import Agent, Listener, camera
-from tests.support.broker import Broker, wait_for
+from tests.support.broker import Broker, persistent, running, wait_for
 from tests.support.bundles import blob_picture, make_signed, root_json, write_root
 from tests.support.http_server import Files, refusing, serving, sha256, trap
 from tests.support.plugin import install_failing_backends
@@ -303,31 +303,37 @@ def test_a_bundle_is_ordered_over_mqtt(tmp_path: Path, broker: Broker, pictures:
             assert "mqtt id 17" in (tmp_path / "state" / "audit.jsonl").read_text()
 
 
-def test_a_stranger_on_the_broker_reaches_nothing(tmp_path: Path, broker: Broker, pictures: Path) -> None:
-    """Retained commands over reconnects, forbidden URLs, a redirect to loopback: the trap counts nothing, all are answered."""
+def test_a_stranger_on_the_broker_reaches_nothing(tmp_path: Path, pictures: Path) -> None:
+    """Retained commands over reconnects, forbidden URLs, a redirect to loopback: the trap counts nothing, all are answered.
+
+    20 reconnects at the default back-off take a quarter of an hour: tests/test_bundle_command.py makes them, less patiently.
+    """
     write_root(tmp_path)
     path, reconnects = make_signed(tmp_path), 2
     topic = "camagent/cam-01/cmd/bundle"
-    with serving(trap) as caught:
+    with serving(trap) as caught, running(tmp_path, persistent(tmp_path)) as broker:
         redirect = refusing(302, f"Location: {caught.url('/secret')}")
-        with serving(redirect) as server, ordering(tmp_path, broker, pictures, server.url("/models/")):
+        with serving(redirect) as server:
+            retained = order(path, server.url("/models/b"))
             with Listener(broker.port) as listener:
-                listener.publish(topic, order(path, server.url("/models/b")), retain=True)
-            for number in range(reconnects):
-                wait_connected(broker, number + 1)
-                broker.stop()
-                broker.start()
-            wait_connected(broker, reconnects + 1)
-            with Listener(broker.port) as later:
-                forbidden = (caught.url("/x"), "http://169.254.169.254/latest", "file:///etc/passwd", "http://localhost/")
-                for number, url in enumerate(forbidden):
-                    later.publish(topic, order(path, url, id=f"evil-{number}"))
-                    assert answer_to(later, f"evil-{number}")["code"] == "DOWNLOAD_FAILED"
-                assert not server.requests, "nothing retained was obeyed"
-                later.publish(topic, order(path, server.url("/models/b"), id="redirected"))
-                assert answer_to(later, "redirected")["code"] == "DOWNLOAD_FAILED"
-                assert len(server.requests) == 1
-                assert not caught.requests
+                listener.publish(topic, retained, retain=True)
+            with ordering(tmp_path, broker, pictures, server.url("/models/")):
+                for number in range(reconnects):
+                    wait_connected(broker, number + 1)
+                    broker.stop()
+                    broker.start()
+                wait_connected(broker, reconnects + 1)
+                with Listener(broker.port) as later:
+                    wait_for(lambda: retained.encode() in later.payloads("cmd/bundle"), what="the command, kept by the broker")
+                    forbidden = (caught.url("/x"), "http://169.254.169.254/latest", "file:///etc/passwd", "http://localhost/")
+                    for number, url in enumerate(forbidden):
+                        later.publish(topic, order(path, url, id=f"evil-{number}"))
+                        assert answer_to(later, f"evil-{number}")["code"] == "DOWNLOAD_FAILED"
+                    assert not server.requests, "nothing retained was obeyed"
+                    later.publish(topic, order(path, server.url("/models/b"), id="redirected"))
+                    assert answer_to(later, "redirected")["code"] == "DOWNLOAD_FAILED"
+                    assert len(server.requests) == 1
+                    assert not caught.requests
 
 
 @pytest.mark.full(seconds=100)

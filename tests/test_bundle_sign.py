@@ -230,6 +230,17 @@ def test_a_quota_leaves_the_old_file(tmp_path: Path) -> None:
     assert not litter(tmp_path)
 
 
+def test_a_quota_leaves_the_old_file_when_a_bundle_is_built_anew(tmp_path: Path) -> None:
+    (tmp_path / "m.rknn").write_bytes(bytes(400_000))
+    (tmp_path / "o.cambundle").write_bytes(b"the old one")
+    command = [sys.executable, "-m", "camagent", "bundle", "create", "m.rknn:rknn", "--name", "x", "--version", "1"]
+    command += ["--head", "yolov8", "--labels", "coco80", "--size", "64x64", "-o", "o.cambundle"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, preexec_fn=limit_file_size)
+    assert (done.returncode, "error[NO_SPACE]" in done.stderr) == (1, True), done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.rknn", "o.cambundle"]
+    assert (tmp_path / "o.cambundle").read_bytes() == b"the old one"
+
+
 KILLS = 4
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from camagent.bundles import Bundles, open_alone
 from camagent.config import Agent, Camera, Config
@@ -135,7 +136,48 @@ def test_an_install_is_verified_stored_tested_tried_and_confirmed(desk: Desk, tm
     assert (desk.state()["current"], desk.state()["trial"], desk.state()["previous"]) == ("1.1.0", "1.1.0", "1.0.0")
     assert desk.cameras.renewed == ["blobs", "blobs"]
     assert desk.audit() == ["install 1.0.0", "confirm 1.0.0", "install 1.1.0"]
-    assert desk.install(make_signed(tmp_path, name="other"))["outcome"] == "stored"
+
+
+def state_of(desk: Desk, name: str) -> dict[str, Any]:
+    body: dict[str, Any] = desk.bundles.bundles()["bundles"][name]
+    return body
+
+
+def test_a_name_that_no_camera_uses_ends_as_stored_and_is_tried_when_one_does(desk: Desk, tmp_path: Path) -> None:
+    other = replace(CAMERA, name="back", bundle="other")
+    for version in ("1.0.0", "2.0.0"):
+        answer = desk.install(make_signed(tmp_path, name="other", version=version))
+        assert answer["outcome"] == "stored"
+        assert 'bundle = "other"' in answer["hint"]
+        assert [event["step"]["status"] for event in desk.events if event.get("step", {}).get("id") == "golden"] == ["pass"]
+    assert (state_of(desk, "other")["current"], state_of(desk, "other")["trial"]) == (None, None)
+    assert state_of(desk, "other")["stored"] == ["1.0.0", "2.0.0"]
+    assert "progress" not in state_of(desk, "other")
+    for _ in range(5):
+        desk.start()  # killed: nobody died of a bundle that nobody runs
+    assert desk.bundles.live.load(other).manifest.version == "2.0.0"
+    assert state_of(desk, "other")["trial"] == "2.0.0"
+    assert desk.audit()[-1] == "activate 2.0.0"
+
+
+def test_a_blind_bundle_is_refused_also_where_no_camera_uses_its_name(desk: Desk, tmp_path: Path) -> None:
+    blind = make_signed(tmp_path, name="other", gain=0)
+    with pytest.raises(GoldenFailed):
+        desk.install(blind)
+    assert state_of(desk, "other")["last_refusal"]["code"] == "GOLDEN_FAILED"
+    with pytest.raises(TrialFailed):
+        desk.install(blind)
+    with pytest.raises(Refused):
+        desk.bundles.live.load(replace(CAMERA, bundle="other"))
+
+
+def test_what_is_activated_while_no_camera_uses_it_waits_and_cannot_die(desk: Desk, tmp_path: Path) -> None:
+    for version in ("1.0.0", "2.0.0"):
+        desk.install(make_signed(tmp_path, name="other", version=version))
+    assert desk.bundles.activate("other", "1.0.0", LOCAL, desk_tell)["outcome"] == "stored"
+    for _ in range(5):
+        desk.start()
+    assert desk.bundles.live.load(replace(CAMERA, bundle="other")).manifest.version == "1.0.0"
 
 
 def test_golden_failed_leaves_the_confirmed_one_and_is_refused_until_forced(desk: Desk, tmp_path: Path) -> None:
@@ -261,6 +303,9 @@ def test_rollback_and_activate(desk: Desk, tmp_path: Path) -> None:
     assert desk.state()["trial"] == "2.0.0"
     with pytest.raises(NotStored, match="3"):
         desk.bundles.activate("blobs", "3.0.0", LOCAL, desk_tell)
+    assert desk.state()["last_refusal"] is None, "a slip of whoever asked turns no bundle away"
+    assert desk.audit()[0] == "refuse None NOT_STORED", "the rollback at the start"
+    assert desk.audit()[-1] == "refuse 3.0.0 NOT_STORED"
     desk.confirm()
     desk.install(make_signed(tmp_path, version="3.0.0", index=5))
     desk.confirm()
@@ -365,6 +410,7 @@ def test_revocation_of_the_only_signer_stops_detection_and_says_so(desk: Desk, t
     desk.bundles.install_trust([second, third], LOCAL)
     assert desk.state()["current"] is None, "before any camera loads anything"
     assert desk.cameras.renewed[-1] == "blobs"
+    assert desk.audit().count("revoke 1.0.0 SIGNER_REVOKED") == 1
     with pytest.raises(Refused) as caught:
         desk.bundles.live.load(CAMERA)
     assert caught.value.code == "SIGNER_REVOKED"

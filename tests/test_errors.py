@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from camagent import cli
 from camagent.cli import exit_code
 from camagent.errors import BackendError, CodedError, ConfigError, SourceError
 from signing.errors import printable
@@ -31,6 +32,16 @@ def test_nothing_unprintable_passes(text: str) -> None:
 
 def test_plain_text_passes_unchanged() -> None:
     assert printable("Grüße, 汉字 42") == "Grüße, 汉字 42"
+
+
+@pytest.mark.parametrize("words", [[], ["bundle"], ["trust"], ["key"]])
+def test_a_group_alone_shows_its_help_to_be_read(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(words) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("Usage: camagent")
+    assert "\nCommands:\n" in err
+    assert "\\n" not in err
 
 
 def test_an_error_says_what_evidence_and_fix() -> None:

@@ -71,7 +71,8 @@ class Place:
         """A camera's configuration, whose trust root trusts `release`."""
         config, root = self.folder / "camagent.toml", self.folder / "root.json"
         root.write_bytes(root_json())
-        config.write_text(f'[agent]\nstate_dir = "{self.folder}/state"\ntrust = "{root}"\n')
+        camera = '[[camera]]\nname = "front"\nurl = "x.mp4"\nbundle = "blobs"\n'
+        config.write_text(f'[agent]\nstate_dir = "{self.folder}/state"\ntrust = "{root}"\n{camera}')
         return config
 
     def with_signature(self, change: Callable[[bytes], bytes]) -> list[str]:
@@ -320,6 +321,23 @@ def test_a_refusal_and_its_checklist_by_the_installed_command(tmp_path: Path) ->
     assert [line.split()[0] for line in done.stdout.splitlines()[:6]] == ["✓", "✓", "–", "✓", "✗", "–"]
     assert done.stderr.startswith("error[UNTRUSTED_SIGNER]")
     assert camagent(*bad[:3]).returncode == 2, "whom to trust was not said"
+
+
+def test_infer_verifies_every_file_also_those_that_it_does_not_use(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    path = place.signed(extra={"notes.bin": b"0" * 10})
+    picture = place.folder / "blobs.png"
+    picture.write_bytes(next(member.data for member in members(path) if member.name == "golden/blobs.png"))
+    trusting = ["infer", str(path), str(picture), "--json", "--trust", place.verify(path)[-1]]
+    assert cli.run(trusting) == 0
+    assert json.loads(capsys.readouterr().out)["detections"]
+    bundles.changed(path, "notes.bin", b"1" * 10)
+    assert cli.run(trusting) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error[PAYLOAD_DIGEST_MISMATCH]: 'notes.bin'")
+    configured = ["infer", str(path), str(picture), "--json", "-c", str(place.configured())]
+    assert cli.run(configured) == 1
+    assert "error[PAYLOAD_DIGEST_MISMATCH]" in capsys.readouterr().err
 
 
 @cache

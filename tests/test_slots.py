@@ -168,6 +168,14 @@ def test_the_golden_check_is_remembered() -> None:
     assert table.tested(tested, B.digest) is tested
 
 
+def test_what_nobody_can_try_is_shelved() -> None:
+    shelved = table.shelved(on_trial(B, A), B.digest)
+    assert shown(shelved) == ("1.0.0", None, None)
+    assert shelved.ref(B.digest) == B
+    assert not shelved.refused
+    assert table.shelved(on_trial(B, A), C.digest) == on_trial(B, A), "late news"
+
+
 def test_rollback_ends_a_trial_or_takes_the_one_before() -> None:
     assert shown(table.rolled_back(on_trial(B, A))) == ("1.0.0", None, None)
     back = table.rolled_back(running(A, B))

@@ -248,9 +248,10 @@ def test_a_bundle_signed_anew_takes_its_own_place_and_an_unsigned_copy_does_not(
 
 def test_a_name_that_no_camera_uses_is_only_stored(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path)
-    with shelf.store.stage() as staged:
-        staged.write(shelf.content("1.0.0"))
-        slots = shelf.store.add(staged, shelf.bundle("1.0.0"))
+    shelf.install("1.0.0")
+    digest = shelf.bundle("1.0.0").digest
+    shelf.store.attempt("blobs", digest)
+    slots = shelf.store.shelve("blobs", digest)
     assert (slots.running, slots.state_body()["stored"]) == (None, ["1.0.0"])
     assert shelf.store.activate("blobs").trial is not None
 

@@ -47,6 +47,27 @@ def test_a_root_is_made_extended_revoked_and_rotated(tmp_path: Path) -> None:
     assert "root 4, expires" in ok("trust", "show", str(tmp_path / "4.root.json"))
 
 
+def test_two_of_three_root_keys_one_of_them_encrypted(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("a long passphrase\n")
+    ok("key", "generate", "--out", str(tmp_path / "a"), "--passphrase-file", str(secret))
+    for name in ("b", "c", "signer"):
+        ok("key", "generate", "--out", str(tmp_path / name))
+    root_keys = [f"--root-key={tmp_path / name}.pem" for name in ("a", "b", "c")]
+    first, second = str(tmp_path / "root.json"), str(tmp_path / "2.root.json")
+    init = ("trust", "init", "--signer", str(tmp_path / "signer.pub.pem"), "--passphrase-file", str(secret))
+    ok(*init, *root_keys, "--root-threshold", "2", "-o", first)
+    alone = camagent("trust", "rotate", first, root_keys[1])
+    assert (alone.returncode, alone.stderr.split(":")[0]) == (1, "error[TRUST_ROTATION]")
+    ok("trust", "rotate", first, *root_keys[:2], "--passphrase-file", str(secret), "--root-threshold", "1")
+    ok("trust", "rotate", second, root_keys[1])
+    one, two, three = (trust.read_root((tmp_path / f).read_bytes()) for f in ("root.json", "2.root.json", "3.root.json"))
+    assert trust.chain([one], [two, three]) == (two, three)
+    assert [root.root_threshold for root in (one, two, three)] == [2, 1, 1]
+    spare = camagent("trust", "rotate", second, root_keys[1], "--passphrase-file", str(secret), "-o", str(tmp_path / "x"))
+    assert "error[KEY_PASSPHRASE]" in spare.stderr
+
+
 def test_what_cannot_be_is_a_sentence(tmp_path: Path) -> None:
     ok("key", "generate", "--out", str(tmp_path / "a"))
     ok("key", "generate", "--out", str(tmp_path / "b"))

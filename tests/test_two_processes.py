@@ -113,5 +113,5 @@ def test_without_an_agent_root_writes_as_the_owner_of_the_state_directory(place:
 
     as_root("trust", "install", root)
     assert '"outcome": "stored"' in as_root("bundle", "install", secret, "--json")
-    assert "blobs: current 1.0.0" in as_root("bundle", "list")
+    assert "blobs: none runs; stored: 1.0.0" in as_root("bundle", "list"), "no camera uses it"
     assert not wrong_files(place / "state")

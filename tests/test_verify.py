@@ -445,6 +445,11 @@ def test_load_reads_what_is_wanted_and_passes_over_the_rest(tmp_path: Path) -> N
     assert loaded(other).files["model.onnx"] == blob_model(), "what is not wanted is not read"
     refused("PAYLOAD_DIGEST_MISMATCH", lambda: judged(other))
     refused("PAYLOAD_DIGEST_MISMATCH", lambda: loaded(other, names=["ballast.bin"]))
+    refused(
+        "PAYLOAD_DIGEST_MISMATCH",
+        lambda: load(io.BytesIO(other), KEY_POLICY, lambda _: ["model.onnx"], whole=True),
+        "ballast.bin",
+    )
     refused("BUNDLE_TRUNCATED", lambda: loaded(data[:-100_000]), "ballast.bin")
 
 

@@ -20,7 +20,7 @@ KEY_UNAVAILABLE = "KEY_UNAVAILABLE"  # by its code: importing signing.refusals c
 
 # name -> (module, help); the help stands here so that listing commands imports none of them
 COMMANDS = MappingProxyType({
-    "bundle": ("camagent.cli.bundle", "Build and inspect model bundles."),
+    "bundle": ("camagent.cli.bundle", "Build, sign, verify, install and send model bundles."),
     "config": ("camagent.cli.config", "Check, show and document the configuration."),
     "infer": ("camagent.cli.infer", "Run a bundle on pictures, videos or an RTSP stream."),
     "key": ("camagent.cli.key", "Make and show signing keys."),
@@ -78,6 +78,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except CodedError as exc:
         click.echo(exc.render(), err=True)
         return exit_code(exc)
+    except click.exceptions.NoArgsIsHelpError as exc:  # its message is the whole help, made to be read
+        click.echo(exc.format_message(), err=True)
+        return EXIT_USAGE
     except click.ClickException as exc:
         path = exc.ctx.command_path if isinstance(exc, click.UsageError) and exc.ctx else "camagent"
         click.echo(f"error[USAGE]: {printable(exc.format_message(), 1000)}\n  fix: see '{path} --help'", err=True)

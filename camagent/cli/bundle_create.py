@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 import msgspec
+from packaging.version import InvalidVersion, Version
 
 from camagent import labels as label_lists
 from camagent.backends import BackendOptions, TensorSpec, open_backend
@@ -53,6 +54,15 @@ def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
     return width, height
 
 
+def _version(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    del ctx
+    try:
+        Version(value)
+    except InvalidVersion as exc:
+        raise click.BadParameter(f"{value!r} is no PEP 440 version such as 1.0.0", param=param) from exc
+    return value
+
+
 @click.command(
     epilog="Example: camagent bundle create FastestDet.onnx --name fastestdet --version 1.0.0 --head fastestdet "
     "--labels coco80 --color bgr --scale 0.00392157 --resize stretch --min-score 0.65 --golden bus.jpg=person:2,bus "
@@ -60,7 +70,7 @@ def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
 )
 @click.argument("models", nargs=-1, required=True, metavar="MODEL[:BACKEND[:TARGET]]...")
 @click.option("--name", required=True, help="Name in the store.")
-@click.option("--version", required=True, help="PEP 440 version, such as 1.0.0.")
+@click.option("--version", required=True, callback=_version, help="PEP 440 version, such as 1.0.0.")
 @click.option("--head", required=True, help=f"Decoder of the outputs: {', '.join(HEADS)}.")
 @click.option("--labels", required=True, help="Text file with one label per line, or coco80.")
 @click.option("--task", type=click.Choice(["detect", "segment", "classify", "detect-segment"]), help="Default: the head's.")
@@ -112,7 +122,14 @@ def create(
     draft = _checked(document)
     _hint_scale(head, scale, as_json)
     pictures, answers = _golden(draft, contents, requests)
-    made = builder.build(output, draft, contents, pictures)
+    try:
+        made = builder.build(output, draft, contents, pictures)
+    except OSError as exc:
+        raise InputError(
+            f"the bundle {printable(output)} cannot be written: {exc.strerror}",
+            evidence={"file": output, "found": exc.strerror or type(exc).__name__},
+            fix="name a file in a folder that exists and can be written, with -o",
+        ) from exc
     return _report(made, requests, answers, output, as_json)
 
 

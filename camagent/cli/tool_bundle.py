@@ -26,7 +26,9 @@ def load_bundle(path: Path, roots: tuple[Path, ...], config: Config | None, *, g
     policy, asked = _policy(roots, config)
     try:
         with path.open("rb") as source:
-            made = load_model(source, policy, backends=installed(), backend="auto", device=vitals.device(), golden=golden)
+            made = load_model(
+                source, policy, backends=installed(), backend="auto", device=vitals.device(), golden=golden, whole=True
+            )
     except OSError as exc:
         raise InputError(f"the bundle {path} cannot be read: {exc.strerror}", fix="name a .cambundle file that exists") from exc
     if not asked or made.signature == "unsigned":

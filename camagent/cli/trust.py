@@ -52,20 +52,24 @@ def _changes(function: F) -> F:
     "--signer", "signers", type=_FILE, multiple=True, required=True, metavar="S.pub.pem", help="Who may sign; repeat."
 )
 @click.option("--threshold", type=click.IntRange(1), default=1, show_default=True, help="Signatures that a bundle needs.")
+@click.option(
+    "--root-threshold", type=click.IntRange(1), default=1, show_default=True, help="Root keys that the next root needs."
+)
 @_EXPIRES
 @passphrase_options
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The root.json to write.")
 @_JSON
 def init(
-    root_keys: tuple[Path, ...], signers: tuple[Path, ...], threshold: int, expires: int, passphrase_file: Path | None,
-    ask_passphrase: bool, output: Path, as_json: bool,
+    root_keys: tuple[Path, ...], signers: tuple[Path, ...], threshold: int, root_threshold: int, expires: int,
+    passphrase_file: Path | None, ask_passphrase: bool, output: Path, as_json: bool,
 ) -> None:  # fmt: skip
     """Make the first root.json."""
     from signing import keys, trust_edit
 
     public = [keys.load_public(path) for path in signers]
     private = _load(root_keys, passphrase_file, ask=ask_passphrase)
-    _write(output, trust_edit.init(private, public, expires=_after(expires), threshold=threshold), as_json=as_json)
+    data = trust_edit.init(private, public, expires=_after(expires), threshold=threshold, root_threshold=root_threshold)
+    _write(output, data, as_json=as_json)
 
 
 @command.command(epilog="Example: camagent trust show root.json")
@@ -130,16 +134,17 @@ def remove_signer(
 @click.option(
     "--new-root-key", "new_keys", type=_FILE, multiple=True, metavar="R.pub.pem", help="All root keys from now on; repeat."
 )
+@click.option("--root-threshold", type=click.IntRange(1), help="Root keys that the root after this one needs.")
 def rotate(
     root: Path, root_keys: tuple[Path, ...], expires: int, passphrase_file: Path | None, ask_passphrase: bool,
-    output: Path | None, as_json: bool, new_keys: tuple[Path, ...],
+    output: Path | None, as_json: bool, new_keys: tuple[Path, ...], root_threshold: int | None,
 ) -> None:  # fmt: skip
     """Make the next root with a new expiry and, where they are given, new root keys; old and new ones sign it."""
     from signing import keys, trust_edit
 
     public = [keys.load_public(path) for path in new_keys] or None
     by, current = _load(root_keys, passphrase_file, ask=ask_passphrase), _read(root)
-    data = trust_edit.rotate(current, by, expires=_after(expires), root_keys=public)
+    data = trust_edit.rotate(current, by, expires=_after(expires), root_keys=public, root_threshold=root_threshold)
     _write_next(root, output, current, data, as_json=as_json)
 
 
@@ -147,7 +152,8 @@ def _load(paths: tuple[Path, ...], passphrase_file: Path | None, *, ask: bool) -
     from signing import key_files
 
     passphrase = ask_or_read(passphrase_file, ask=ask)
-    return [key_files.load_private(path, passphrase) for path in paths]
+    several = len(paths) > 1  # of old and new keys, often one alone is encrypted
+    return [key_files.load_private(path, passphrase, if_encrypted=several) for path in paths]
 
 
 def _read(path: Path) -> TrustRoot:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -64,18 +66,38 @@ def test_ignored_paths_and_unsigned_files(place: Path) -> None:
     assert verify(place, "--ignore-paths", str(place / "m/new")) == 0
 
 
-def test_wrong_usage_is_2(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments in ([], ["sign-model"], ["sign"], ["verify-model", "--method", "certificate"], ["sign-model", "--colour"]):
+def test_wrong_usage_is_2(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in ([], ["sign-model"], ["sign"], ["verify-model", "--method", "x509"], ["sign-model", "--colour"]):
         assert command.main(arguments) == 2
         assert capsys.readouterr().err.startswith("error[USAGE]")
-    assert verify(place, bundle="none.sig") == 2
-    assert "error[INPUT_UNREADABLE]" in capsys.readouterr().err
+
+
+def test_what_cannot_be_read_or_written_is_1(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing was verified or signed, so the answer is no; callers know 0 and 1 only."""
     sign(place)
-    assert verify(place, public="none.pem") == 2
-    assert "error[KEY_UNAVAILABLE]" in capsys.readouterr().err
+    outside, folder = str(place / "nowhere/m.sig"), str(place / "m/sub")
+    asked: list[tuple[str, Callable[[], int]]] = [
+        ("INPUT_UNREADABLE", partial(verify, place, bundle="none.sig")),
+        ("INPUT_UNREADABLE", partial(verify, place, bundle="m")),
+        ("KEY_UNAVAILABLE", partial(verify, place, public="none.pem")),
+        ("KEY_UNAVAILABLE", partial(verify, place, public="m")),
+        ("INPUT_UNREADABLE", partial(sign, place, "--output-bundle", outside)),
+        ("INPUT_UNREADABLE", partial(sign, place, "--output-bundle", folder)),
+        ("KEY_UNAVAILABLE", partial(sign, place, "--private-key", str(place / "none.pem"))),
+    ]
+    for code, ask in asked:
+        assert ask() == 1
+        assert f"error[{code}]" in capsys.readouterr().err
     (place / "m").rename(place / "n")
-    assert verify(place) == 2
-    assert sign(place) == 2
+    assert (verify(place), sign(place)) == (1, 1)
+
+
+def test_the_other_methods_are_refused_by_name(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sign(place)
+    paths = ["--model-path", str(place / "m"), "--bundle", str(place / "m.sig")]
+    for method in ("certificate", "sigstore"):
+        assert command.main(["verify-model", "--method", method, *paths, "--cert-chain", "ca.pem"]) == 1
+        assert f"found = method {method}, known here = method key" in capsys.readouterr().err
 
 
 def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
@@ -105,7 +127,7 @@ def test_nasty_names_reach_the_terminal_escaped(place: Path, capsys: pytest.Capt
     assert "error[EXTRA_FILE]" in said
     assert "\x1b" not in said
     assert "\u202e" not in said
-    assert verify(place, public="no\x1b[2Jne") == 2
+    assert verify(place, public="no\x1b[2Jne") == 1
     assert "\x1b" not in capsys.readouterr().err
 
 
