@@ -148,11 +148,12 @@ def norm_cause(spec: InputSpec, scale: float, mean: Triple, std: Triple) -> tupl
     """Which cause a change of scale, mean and std stands for, and which others it would cure too."""
     ratio = (scale / std[0]) / (spec.scale / spec.std[0])
     only_scale = (mean, std) == (spec.mean, spec.std)
+    plain = (spec.mean, spec.std) == (Zero, One)
     if ratio < 1 / _FAR:
-        return "scale-missing", () if only_scale else ("mean-std-wrong",)
+        return "scale-missing", () if only_scale and plain else ("mean-std-wrong",)
     if ratio > _FAR:
         if only_scale or (mean, std) == (Zero, One):
-            return _DOUBLED[0], _DOUBLED[1:]
+            return _DOUBLED[0], _DOUBLED[1:] if plain else ("mean-std-wrong", _DOUBLED[1])
         return "mean-std-wrong", _DOUBLED[:2]
     return "mean-std-wrong", ()
 

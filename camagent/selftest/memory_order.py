@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 _MOST_PADDING = 16  # elements between two rows
-_AXES = 4
+EXCHANGED = "rows and columns exchanged"
 
 
 def _as_pixels(tensor: Array) -> Array:
@@ -52,18 +52,19 @@ def exhausts(output: Array) -> Iterator[tuple[str, str, Array]]:
     if output.ndim < 3:
         return
     last = output.ndim - 1
+    if last == 3 and output.shape[2] != 1:
+        yield EXCHANGED, "output-transposed", output.swapaxes(2, 3)
     moved = (0, *range(2, output.ndim), 1)  # channels last in memory
-    shape = tuple(output.shape[axis] for axis in moved)
-    back = np.argsort(moved)
-    yield "channels last in memory", "output-transposed", output.reshape(shape).transpose(back)
-    front = (0, last, *range(1, last))
-    shape = tuple(output.shape[axis] for axis in front)
-    yield "channels first in memory", "output-transposed", output.reshape(shape).transpose(np.argsort(front))
+    yield "channels last in memory", "output-transposed", _reread(output, moved)
+    yield "channels first in memory", "output-transposed", _reread(output, (0, last, *range(1, last)))
     width = output.shape[last]
-    flat = output.reshape(-1)
-    for padding in range(1, _MOST_PADDING):
-        whole = output.size // (width + padding)
-        if whole:
-            rows = np.zeros((output.size // width, width), output.dtype)
-            rows[:whole] = flat[: whole * (width + padding)].reshape(whole, width + padding)[:, :width]
-            yield f"rows padded by {padding}", "output-stride-or-layout", rows.reshape(output.shape)
+    rows = output.size // width
+    flat = np.concatenate([output.reshape(-1), np.zeros(rows * _MOST_PADDING, output.dtype)])
+    for padding in range(1, _MOST_PADDING):  # the end is lost: it was never read
+        wide = flat[: rows * (width + padding)].reshape(rows, width + padding)
+        yield f"rows padded by {padding}", "output-stride-or-layout", wide[:, :width].reshape(output.shape)
+
+
+def _reread(output: Array, axes: tuple[int, ...]) -> Array:
+    """The memory is in the order of `axes`; the axes as the shape says."""
+    return output.reshape(tuple(output.shape[axis] for axis in axes)).transpose(np.argsort(axes))

@@ -11,9 +11,13 @@ from camagent.selftest.anatomy import parts_of
 from camagent.selftest.examination import Arrays
 from camagent.selftest.naming import cause
 from camagent.selftest.report import Cause
+from camagent.selftest.structure import best_per_cell
+from firmware_pkg.manifest import Manifest
 
 _BROKEN = 0.001  # share of NaN or Inf that is no accident
 _BACKGROUND = 0.99  # share of the map
+_CELLS = 50
+_FLOOR = 0.12  # int8 rounds to 0 what is below 0.004, not what is below this
 _BYTES = 8  # a span of whole numbers that is no accident
 _FEW = 300  # different values: fewer than int8 can tell apart, give or take an activation
 
@@ -36,7 +40,7 @@ def stuck(first: Arrays, second: Arrays) -> Cause | None:
     distinct = [statistics.distinct(output) for output in first]
     evidence = {"different inputs": 2, "different outputs": 1, "distinct values per output": distinct}
     if max(distinct, default=0) <= 1:
-        return cause("constant-output", evidence, others=("stale-inference-state",), margin=1.0)
+        return cause("constant-output", evidence, others=("quant-params-ignored", "embedded-nms-threshold"), margin=1.0)
     return cause("stale-inference-state", evidence, others=("constant-output",), margin=1.0)
 
 
@@ -100,3 +104,15 @@ def all_background(head: str, runs: Sequence[Arrays]) -> Cause | None:
         return None
     evidence = {"background wins on": [round(share, 4) for share in shares], "expected": "something else on a known picture"}
     return cause("seg-all-background", evidence, others=("mean-std-wrong",), ask=True)
+
+
+def floored(manifest: Manifest, runs: Sequence[Arrays]) -> Cause | None:
+    """No score between 0 and a floor, on any picture: a threshold in the graph, which no setting here can lower."""
+    scores = np.concatenate([best_per_cell(manifest, outputs) for outputs in runs] or [np.zeros(0)])
+    scores = scores[np.isfinite(scores)]
+    some = scores[scores > 0]
+    if len(scores) < _CELLS or not len(some) or float(some.min()) < _FLOOR:
+        return None
+    empty = f"{1 - len(some) / len(scores):.1%}"
+    evidence = {"lowest score": round(float(some.min()), 3), "cells at exactly 0": empty, "expected": "small scores too"}
+    return cause("embedded-nms-threshold", evidence, others=("threshold-too-high",), margin=0.9)

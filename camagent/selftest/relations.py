@@ -17,8 +17,8 @@ from camagent.selftest.report import Cause
 
 ALIKE = 0.98  # cosine; int8 rounds, another runtime adds differently
 ALIKE_BITWISE = 0.99999
-_SURE = 0.97  # correlation that is no accident
-_GAIN_OFF = 0.25  # a slope that differs from 1 by more
+_SURE = 0.995  # correlation of numbers that are one another's multiples
+_GAIN = 4.0  # a scale that was left out is no small thing
 _UNRELATED = 0.3  # correlation
 _RANKED = 0.9
 
@@ -38,7 +38,7 @@ def explain(exam: Examination) -> Cause | None:
     if pair is None:
         return None
     found, wanted = pair
-    return _permuted(found, wanted) or _scaled(found, wanted)
+    return _permuted(found, wanted) or _scaled(exam.manifest.head.name, found, wanted)
 
 
 def _pair(exam: Examination) -> tuple[Arrays, Arrays] | None:
@@ -84,17 +84,13 @@ def _all_alike(found: Sequence[NDArray[Any]], wanted: Sequence[NDArray[Any]]) ->
     return all(a.shape == b.shape and statistics.cosine(a, b) >= ALIKE for a, b in zip(found, wanted, strict=True))
 
 
-def _scaled(found: Arrays, wanted: Arrays) -> Cause | None:
-    """Every output is the stored one times a number, plus one: quantisation parameters left out, or applied twice."""
-    slopes = []
-    for one, two in zip(found, wanted, strict=True):
-        if one.shape != two.shape or not np.ptp(np.nan_to_num(two)):
-            return None
-        if statistics.correlation(one, two) < _SURE:
-            return None
-        slope, offset = np.polyfit(np.asarray(two, np.float64).reshape(-1), np.asarray(one, np.float64).reshape(-1), 1)
-        slopes.append((float(slope), float(offset)))
-    if not slopes or all(abs(slope - 1) <= _GAIN_OFF for slope, _ in slopes):
+def _scaled(head: str, found: Arrays, wanted: Arrays) -> Cause | None:
+    """Every score is the stored one times a number, plus one: quantisation parameters left out, or applied twice."""
+    now, then = (parts_of(head, outputs).flat_scores() for outputs in (found, wanted))
+    if now.shape != then.shape or statistics.correlation(now, then) < _SURE:
         return None
-    words = "; ".join(f"now = {slope:.4g} x then {offset:+.4g}" for slope, offset in slopes)
+    slope, offset = (float(value) for value in np.polyfit(then, now, 1))
+    if 1 / _GAIN <= slope <= _GAIN:
+        return None
+    words = f"score now = {slope:.4g} x then {offset:+.4g}"
     return cause("quant-params-ignored", {"outputs": words, "expected": "now = then"}, margin=1.0)

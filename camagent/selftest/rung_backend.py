@@ -64,7 +64,10 @@ class BackendRung:
             return Outcome("fail", measured, (cause("aux-input-wrong", evidence, others=("model-file-bad",), ask=True),))
         exam.follow(variant.manifest)
         change = Change(manifest=variant.manifest, words=variant.words)
-        exam.suspects.append(cause(variant.cause, {**evidence, "change": variant.words}, change=change, margin=1.0))
+        bytes_wanted = inputs[0].dtype == "uint8" and exam.case.bundle.manifest.input.dtype != "uint8"
+        others = ("preprocess-also-in-graph", "dtype-mismatch") if bytes_wanted else ()
+        proof = {**evidence, "change": variant.words}
+        exam.suspects.append(cause(variant.cause, proof, others=others, change=change, margin=1.0))
         return Outcome("fail", measured)
 
 

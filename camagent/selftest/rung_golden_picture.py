@@ -16,6 +16,8 @@ from camagent.selftest.rung_backend import of_error
 from camagent.selftest.search import Search, search
 
 _WORKS = 0.5  # share of what should be seen that is seen: weak, but not blind
+# a model that sees nothing in noise may answer all noise alike
+_DOUBTFUL = ("dtype-mismatch", "stale-inference-state", "constant-output")
 _TRIALS = 40  # rows of the variants table
 
 
@@ -94,6 +96,8 @@ class GoldenPictureRung:
         if certain is not None:
             return [certain], None
         found = search(exam, tell)
+        if not found.winners() and (last := self._last_resort()) is not None:
+            return [last], found
         lower = thresholds.candidate(exam, scores)
         winners = found.winners()
         if lower is not None and (not winners or mean(winners[0].scores) < mean(lower.scores) + thresholds.CLEARLY):
@@ -105,7 +109,7 @@ class GoldenPictureRung:
     def _certain(self) -> Cause | None:
         """What the numbers give away without a variant."""
         exam = self._exam
-        plain = [one for one in exam.suspects if one.change is None and one.id != "dtype-mismatch"]
+        plain = [one for one in exam.suspects if one.change is None and one.id not in _DOUBTFUL]
         if plain:
             return plain[0]
         runs, head = [exam.deployed(known).outputs for known in exam.known], exam.manifest.head.name
@@ -117,6 +121,12 @@ class GoldenPictureRung:
             or (raw.silent_scores(head, runs, best) if readable else None)
             or relations.explain(exam)
         )
+
+    def _last_resort(self) -> Cause | None:
+        """What is only certain once no variant has brought anything back."""
+        exam = self._exam
+        stuck = next((one for one in exam.suspects if one.id in ("stale-inference-state", "constant-output")), None)
+        return stuck or raw.floored(exam.manifest, [exam.deployed(known).outputs for known in exam.known])
 
     def _refined(self, named: list[Cause]) -> list[Cause]:
         """What the outputs or an earlier rung say besides: another name for the same thing."""

@@ -66,7 +66,7 @@ class LiveRung:
             LabelCountMismatch,
             ValueError,
             IndexError,
-        ) as exc:  # a head that cannot read these outputs: the golden rung has said so
+        ) as exc:  # told by the golden rung
             return Outcome("skip", {**measured, "why": f"the outputs cannot be read: {exc}"})
         exam.live = tuple((one.frame, one.run) for one in looked)
         measured |= {"frames seen on": sum(one.seen for one in looked), "best scores": [round(one.best, 3) for one in looked]}

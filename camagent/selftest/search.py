@@ -11,17 +11,18 @@ from dataclasses import dataclass, replace
 
 from camagent.selftest import axis_head, axis_input, stored_input
 from camagent.selftest.axis_head import Variant
-from camagent.selftest.examination import Arrays, Examination, OutOfBudget, Run
+from camagent.selftest.examination import Examination, OutOfBudget, Run, moved
 from camagent.selftest.known import Known
 from camagent.selftest.margin import NOTHING, Score, mean
-from camagent.selftest.memory_order import INTAKES, exhausts
+from camagent.selftest.memory_order import EXCHANGED, INTAKES, exhausts
 from camagent.selftest.report import Tell
-from firmware_pkg.manifest import Manifest
+from camagent.selftest.structure import signature
 
 PICTURES = 2  # that variants are chosen by; the others are held back
 _TIE = 0.06  # margins that are closer say the same
 _STEP = 0.04  # what every further changed assumption must bring
 _FACT = 0.1
+_STRANGE, _FAMILIAR = 0.6, 0.7  # of a family's look
 _KEPT = 4  # inputs that go into the second round
 
 
@@ -85,7 +86,7 @@ def _read_anew(exam: Examination, pictures: Sequence[Known], runs: Sequence[Run]
 
     families = list(axis_head.other_heads(manifest))
     counted = list(axis_head.counted_labels(manifest, outputs, said))
-    ranked = rank([*axis_head.params(manifest, outputs), *counted, *families, *_memory_orders(manifest, outputs)])
+    ranked = rank([*axis_head.params(manifest, outputs), *counted, *families, *_memory_orders(exam, runs[0])])
     if any(entry.back for entry in ranked):
         return ranked
     ranked += rank(axis_head.double(manifest, outputs))
@@ -97,13 +98,19 @@ def _read_anew(exam: Examination, pictures: Sequence[Known], runs: Sequence[Run]
     return ranked
 
 
-def _memory_orders(manifest: Manifest, outputs: Arrays) -> Iterator[Variant]:
-    """Outputs whose memory was taken for another order."""
-    seen: dict[str, str] = {words: cause for output in outputs for words, cause, _ in exhausts(output)}
-    for words, cause in seen.items():
-        others = tuple(other for other in ("output-stride-or-layout", "output-transposed") if other != cause)
-        others += ("seg-all-background",) if manifest.head.name == "semantic" else ()
-        yield Variant(f"V:out-layout {words}", cause, manifest, f"outputs: {words}", others, exhaust=words)
+def _memory_orders(exam: Examination, run: Run) -> Iterator[Variant]:
+    """Outputs whose memory was taken for another order: only where these numbers have their family's look then, not now."""
+    manifest = exam.manifest
+    now = signature(manifest, run.outputs)
+    for words, cause in {words: cause for output in run.outputs for words, cause, _ in exhausts(output)}.items():
+        if words == EXCHANGED:
+            telling = exam.why_unreadable(exam.known[0]) is not None or bool(exam.known[0].expect)
+        else:
+            telling = now < _STRANGE and signature(manifest, moved(run, words).outputs) >= _FAMILIAR
+        if telling:
+            others = tuple(other for other in ("output-stride-or-layout", "output-transposed") if other != cause)
+            others += ("seg-all-background",) if manifest.head.name == "semantic" else ()
+            yield Variant(f"V:out-layout {words}", cause, manifest, f"outputs: {words}", others, exhaust=words)
 
 
 def _rank(exam: Examination, variant: Variant, pictures: Sequence[Known], runs: Sequence[Run]) -> Ranked:

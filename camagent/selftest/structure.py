@@ -20,6 +20,8 @@ _NEAR = 4.0  # strides: ultralytics' anchors-free boxes reach 16 strides, their 
 _ABOVE_ONE = 1.05
 _TWICE = (0.49, 0.74)
 _CELLS = 60
+_SUM = 0.06  # what rounding may add to a sum of probabilities
+_QUIET = 0.05
 
 
 def scores_possible(manifest: Manifest, outputs: Sequence[NDArray[Any]]) -> bool:
@@ -36,6 +38,43 @@ def scores_possible(manifest: Manifest, outputs: Sequence[NDArray[Any]]) -> bool
         return True
     low, high = float(finite.min()), float(finite.max())
     return high <= _ABOVE_ONE and not (low >= _TWICE[0] and high <= _TWICE[1])
+
+
+def signature(manifest: Manifest, outputs: Sequence[NDArray[Any]]) -> float:
+    """How much these numbers look like the head's family, 0..1: probabilities that sum to 1, boxes near cells, whole areas."""
+    name = manifest.head.name
+    parts = parts_of(name, outputs)
+    with np.errstate(invalid="ignore"):
+        if name == "fastestdet" and len(parts.scores) == 2:
+            objectness, classes = parts.scores[0][:, 0], parts.scores[1].sum(axis=1)
+            return float(((np.abs(classes - 1) < _SUM) & (objectness > -_SUM) & (objectness < 1 + _SUM)).mean())
+        if name == "ultraface" and parts.scores[0].ndim == 3:
+            axis = 2 if parts.scores[0].shape[2] == 2 else 1
+            return float((np.abs(parts.scores[0].sum(axis=axis) - 1) < _SUM).mean())
+        if name in ("yolov5", "yolov8"):
+            scores = parts.flat_scores()
+            near = near_cells(manifest, outputs, _QUIET)
+            return float(((scores > -_SUM) & (scores < 1 + _SUM)).mean()) * (1.0 if near is None else near)
+        if name == "semantic" and outputs[0].ndim == 4 and outputs[0].shape[1] > 1:
+            ids = outputs[0][0].argmax(axis=0)
+            torn = float((ids[:, 1:] != ids[:, :-1]).mean() + (ids[1:] != ids[:-1]).mean()) / 2
+            return max(0.0, 1 - 8 * torn) * (len(np.unique(ids)) > 1)
+    return 1.0
+
+
+def best_per_cell(manifest: Manifest, outputs: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
+    """The score of every cell as exported, flat; empty for maps and classifications."""
+    name = manifest.head.name
+    parts = parts_of(name, outputs)
+    first = np.asarray(parts.scores[0], np.float64) if parts.scores else np.zeros(0)
+    if name == "fastestdet" and len(parts.scores) == 2:
+        return np.asarray(first[:, 0] * parts.scores[1].max(axis=1)).reshape(-1)
+    if name == "ultraface" and first.ndim == 3:
+        face = 1 - int(manifest.head.params.get("background", 0))
+        return np.asarray(first[0, :, face] if first.shape[2] == 2 else first[0, face]).reshape(-1)
+    if name == "yolov5" and first.ndim == 3 and first.shape[2] > 1:
+        return np.asarray(first[0, :, 0] * first[0, :, 1:].max(axis=1))
+    return np.asarray(first[0].max(axis=1)) if name == "yolov8" and first.ndim == 3 else np.zeros(0)
 
 
 def near_cells(manifest: Manifest, outputs: Sequence[NDArray[Any]], floor: float) -> float | None:
