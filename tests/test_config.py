@@ -191,3 +191,11 @@ def test_check_refuses_what_run_would_refuse(tmp_path: Path, text: str, word: st
     assert done.returncode == 2
     assert word in done.stderr
     assert "geheim" not in done.stderr
+
+
+@pytest.mark.parametrize("group", [[], ["config"], ["bundle"], ["key"], ["trust"]])
+def test_a_command_without_its_verb_shows_its_help(group: list[str]) -> None:
+    done = subprocess.run([sys.executable, "-m", "camagent", *group], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"Usage: {' '.join(['camagent', *group])} ")
+    assert "\nCommands:\n" in done.stderr

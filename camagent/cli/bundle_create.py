@@ -12,7 +12,7 @@ import msgspec
 
 from camagent import labels as label_lists
 from camagent.backends import BackendOptions, TensorSpec, open_backend
-from camagent.errors import InputError, UsageError, printable
+from camagent.errors import FileUnusable, InputError, UsageError, printable
 from camagent.golden import Answer, answer, disagreements
 from camagent.heads import HEADS, USUAL_SCALE, task_of
 from camagent.pipeline import FilterRule, Steps, one_picture, usable
@@ -112,7 +112,10 @@ def create(
     draft = _checked(document)
     _hint_scale(head, scale, as_json)
     pictures, answers = _golden(draft, contents, requests)
-    made = builder.build(output, draft, contents, pictures)
+    try:
+        made = builder.build(output, draft, contents, pictures)
+    except OSError as exc:
+        raise FileUnusable.of(exc, output) from exc
     return _report(made, requests, answers, output, as_json)
 
 
@@ -260,7 +263,7 @@ def _report(made: Manifest, requests: list[GoldenRequest], answers: list[Answer]
             json.dumps({"file": str(output), "name": made.name, "version": made.version, "agreed": agreed, "golden": findings})
         )
         return 0 if agreed else 1
-    click.echo(f"wrote {output}: {made.name} {made.version}, {_sizes(made)}")
+    click.echo(f"wrote {printable(output)}: {made.name} {made.version}, {_sizes(made)}")
     for finding, said in zip(findings, answers, strict=True):
         seen = ", ".join(f"{count} {label}" for label, count in said.counts.items()) or "nothing"
         click.echo(f"  golden {printable(finding['image'])}: sees {seen}")
