@@ -26,7 +26,7 @@ from camagent.cameras import Cameras
 from camagent.clock import Clock, StepWatch, SystemClock
 from camagent.config import Config
 from camagent.config_file import Loaded, load
-from camagent.errors import CodedError, ConfigError, StateError, printable
+from camagent.errors import CodedError, ConfigError, StateError, UsageError, printable
 from camagent.filters import FilterRule, rule_for
 from camagent.health import Finding
 from camagent.inputs import named_frames, one_picture, passed_over, picture_frame, rgb_frame
@@ -162,9 +162,10 @@ class Agent:
         try:
             loaded = load(self.loaded.path)
             _require_same_owner(self.config, loaded.config)
+            check(loaded.config)
             self.check_also(loaded.config)
             self.orders.follow(loaded.config)
-        except ConfigError as exc:
+        except UsageError as exc:
             self._config_error = printable(exc.what, 1000)
             log.error("reload: the old configuration stays in force. %s", exc.render())  # noqa: TRY400
             return
