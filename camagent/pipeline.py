@@ -28,6 +28,7 @@ from camagent.config import Config
 from camagent.config_file import Loaded, load
 from camagent.errors import CodedError, ConfigError, StateError, UsageError, printable
 from camagent.filters import FilterRule, rule_for
+from camagent.frame import Result
 from camagent.health import Finding
 from camagent.inputs import named_frames, one_picture, passed_over, picture_frame, rgb_frame
 from camagent.messages import Message, Topics
@@ -42,6 +43,7 @@ from camagent.preprocess import rgb_pixels
 from camagent.sources import open_source
 from camagent.stage import Wake
 from camagent.steps import Steps, encode_rle
+from camagent.trace import Trace
 from camagent.trust_desk import TrustDesk
 from camagent.workbench import BackendHung, Reading, Workbench, head_of, heads_for, prepare, read
 
@@ -56,7 +58,7 @@ _NOT_DELIVERED = ("refused", "too_large", "set_aside")
 class Agent:
     """The daemon. `run` returns after `request_stop`."""
 
-    def __init__(self, loaded: Loaded, clock: Clock | None = None) -> None:
+    def __init__(self, loaded: Loaded, clock: Clock | None = None, trace: Trace | None = None) -> None:
         """Takes the state directory. Raises StateError when it is held, unwritable or from a newer agent."""
         self.loaded = loaded
         self.clock = clock or SystemClock()
@@ -67,6 +69,7 @@ class Agent:
         self._clock_steps = StepWatch(self.clock)
         self._wake = Wake()
         self._stopping = self._reload_wanted = self._network_dead = False
+        self._trace = trace
         self._config_error: str | None = None
         self._errors: Counter[str] = Counter()
         self._next_health = 0.0
@@ -224,8 +227,13 @@ class Agent:
             note_seq=self.outbox.note_seq,
             load_bundle=self.bundles.live.load,
             tell_failed=self._failed,
+            trace=self._note_frame,
             delivery=self._delivery,
         )
+
+    def _note_frame(self, camera: str, result: Result) -> None:
+        if self._trace is not None:
+            self._trace.frame(camera, result, self.clock.monotonic())
 
     def _failed(self, bundle: UsableBundle, reason: CodedError) -> None:
         """Any thread: a bundle on trial is no good; this agent's own thread takes it back."""

@@ -6,6 +6,7 @@ import sys
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
+from time import monotonic
 
 import click
 import msgspec
@@ -15,6 +16,7 @@ from camagent.backends import BackendOptions
 from camagent.bodies import Body, ModelRef, encode
 from camagent.cli.bar import work_bar
 from camagent.cli.drawings import Drawings
+from camagent.cli.options import trace_option
 from camagent.cli.tool_bundle import load_bundle, trust_option
 from camagent.cli.words import summary
 from camagent.config import Camera, Config
@@ -24,6 +26,7 @@ from camagent.messages import Author, body_of
 from camagent.pipeline import FilterRule, Steps, encode_rle, named_frames, passed_over
 from camagent.redact import without_credentials
 from camagent.sinks import VideoSink, annotate, write_picture
+from camagent.trace import Trace
 
 DEFAULT_OUT = Path("camagent-out")
 
@@ -35,13 +38,14 @@ DEFAULT_OUT = Path("camagent-out")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per frame and line; draws only with --out.")
 @click.option("--min-score", type=click.FloatRange(0, 1), help="Threshold instead of the bundle's.")
 @click.option("--frames", "limit", type=click.IntRange(1), help="Stop after this many frames of each input.")
+@trace_option
 @trust_option
 @click.option(
     "-c", "--config", "config_path", type=click.Path(path_type=Path), help="Configuration whose trust and [onnx] apply."
 )
 def command(
     bundle: Path, inputs: tuple[str, ...], out: Path | None, as_json: bool, min_score: float | None, limit: int | None,
-    trust: tuple[Path, ...], config_path: Path | None,
+    trace_path: Path | None, trust: tuple[Path, ...], config_path: Path | None,
 ) -> None:  # fmt: skip
     """Run BUNDLE on pictures, folders, videos or RTSP URLs; an INPUT that is a camera's name in -c FILE is that camera."""
     config = config_file.load(config_path).config if config_path else Config()
@@ -54,19 +58,19 @@ def command(
     cameras = {name: camera for camera in reversed(config.camera) for name in (camera.name, camera.url)}
     places = [cameras[source].url if source in cameras else source for source in inputs]
     drawings = Drawings(folder, places) if folder else None
-    try:
+    with ExitStack() as stack:
+        stack.callback(steps.close)
+        trace = stack.enter_context(Trace(trace_path)) if trace_path else None
         for source in inputs:
             author = Author("infer", _camera_name(source), 0, ref, manifest.label_names, manifest.label_groups)
-            _one_input(source, cameras.get(source), steps, author, drawings, limit, as_json=as_json)
-    finally:
-        steps.close()
+            _one_input(source, cameras.get(source), steps, author, drawings, trace, limit, as_json=as_json)
     if folder and not as_json:
         click.echo(f"drawn in {printable(folder)}/")
 
 
 def _one_input(
-    source: str, camera: Camera | None, steps: Steps, author: Author, drawings: Drawings | None, limit: int | None, *,
-    as_json: bool,
+    source: str, camera: Camera | None, steps: Steps, author: Author, drawings: Drawings | None, trace: Trace | None,
+    limit: int | None, *, as_json: bool,
 ) -> None:  # fmt: skip
     shown = without_credentials(source)
     if others := passed_over(source):
@@ -81,6 +85,8 @@ def _one_input(
         frames = named_frames(source, camera, damaged=_tell_damaged)
         for seq, (name, frame) in enumerate(islice(frames, limit), 1):
             result = steps.run(frame)
+            if trace:
+                trace.frame(author.camera, result, monotonic())
             body = _with_input(body_of(result, author, seq, frame.frame_time, encode_rle), name or shown)
             if as_json:
                 sys.stdout.write(encode(body).decode() + "\n")

@@ -145,6 +145,7 @@ class Agent:
         self.path = folder / "camagent.toml"
         self.write(cameras)
         self.prefix: Sequence[str] = ()  # what to put before the command
+        self.more_arguments: Sequence[str] = ()  # and behind it
         self.process: subprocess.Popen[bytes] | None = None
         self.log = folder / "agent.log"
 
@@ -165,7 +166,7 @@ class Agent:
 
     def start(self) -> None:
         with self.log.open("ab") as log:
-            command = [*self.prefix, sys.executable, "-m", "camagent", "run", "-c", str(self.path)]
+            command = [*self.prefix, sys.executable, "-m", "camagent", "run", "-c", str(self.path), *self.more_arguments]
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=self.environment)
 
     @property
