@@ -266,6 +266,11 @@ def test_the_reference_tensors_give_the_expected_outputs(bundles: Path, tmp_path
          ["LABEL_COUNT_MISMATCH", "80", "1 labels"]),
         (["bundle", "create", "{model}", "--head", "nope", "--labels", "coco80", *NAMED], 1,
          ["no head 'nope'", "fastestdet"]),
+        (["bundle", "create", "{model}", *FASTESTDET, "--std", "1,0,1", *NAMED], 2, ["--std", "1,0,1"]),
+        (["bundle", "create", "{model}", *FASTESTDET, "--mean", "nan,0,0", *NAMED], 2, ["--mean", "nan,0,0"]),
+        (["bundle", "create", "{model}", *FASTESTDET, "--scale", "0", *NAMED], 2, ["--scale", "leaves nothing"]),
+        (["bundle", "create", "{model}", *FASTESTDET, "--scale", "nan", *NAMED], 2, ["--scale", "leaves nothing"]),
+        (["bundle", "create", "{model}", *FASTESTDET, "--task", "segment", *NAMED], 2, ["does not segment", "task = detect"]),
         (["nonsense"], 2, ["nonsense"]),
         (["bundle", "create"], 2, ["--help"]),
     ],
@@ -284,6 +289,7 @@ def test_bad_input_gets_a_sentence(bundles: Path, tmp_path: Path, arguments: lis
     assert done.stderr.lstrip().startswith("error[") or "\nerror[" in done.stderr
     assert "fix:" in done.stderr
     assert "Traceback" not in done.stderr
+    assert "Warning:" not in done.stderr
     for word in words:
         assert word in done.stderr
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,16 @@ def _triple(ctx: click.Context, param: click.Parameter, value: str) -> tuple[flo
         a, b, c = (float(part) for part in value.split(","))
     except ValueError as exc:
         raise click.BadParameter(f"{value!r} is not three numbers such as 0.485,0.456,0.406", param=param) from exc
+    if not all(map(math.isfinite, (a, b, c))) or (param.name == "std" and 0.0 in {a, b, c}):
+        raise click.BadParameter(f"{value!r} has a part that nothing can be calculated with", param=param)
     return a, b, c
+
+
+def _scale(ctx: click.Context, param: click.Parameter, value: float) -> float:
+    del ctx
+    if not math.isfinite(value) or value == 0:
+        raise click.BadParameter(f"{value:g} leaves nothing of a picture", param=param)
+    return value
 
 
 def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
@@ -69,8 +79,9 @@ def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
     "--color", type=click.Choice(["rgb", "bgr"]), default="rgb", show_default=True, help="Channel order of the input."
 )
 @click.option(
-    "--scale", type=float, default=1.0, show_default=True, help="Applied first: x*S. 0.00392157 brings 0..255 to 0..1."
-)
+    "--scale", type=float, callback=_scale, default=1.0, show_default=True,
+    help="Applied first: x*S. 0.00392157 brings 0..255 to 0..1.",
+)  # fmt: skip
 @click.option("--mean", callback=_triple, default="0,0,0", show_default=True, help="Subtracted after scaling.")
 @click.option("--std", callback=_triple, default="1,1,1", show_default=True, help="Divided by, last.")
 @click.option(
@@ -102,6 +113,7 @@ def create(
     names = label_lists.read(labels)
     requests = [_golden_request(text, names) for text in golden]
     spec = _input_spec(artifacts, contents, size)
+    _require_task(task, head)
     document = {
         "name": name, "version": version, "rollback_index": rollback_index, "created": builder.now(),
         "compatible": compatible or ("*",), "task": task or task_of(head), "head": HeadSpec(name=head), "labels": names,
@@ -190,6 +202,15 @@ def _checked(document: Mapping[str, object]) -> Manifest:
         return msgspec.convert({"schema": 1, **msgspec.to_builtins(document)}, Manifest)
     except msgspec.ValidationError as exc:
         raise UsageError(f"these options make no manifest: {exc}", fix="mend the option that is named") from exc
+
+
+def _require_task(task: str | None, head: str) -> None:
+    if task is not None and task != task_of(head):
+        raise UsageError(
+            f"head {head!r} does not {task}",
+            evidence={"--task": task, "the head's task": task_of(head)},
+            fix="leave --task out: it follows from the head",
+        )
 
 
 def _hint_scale(head: str, scale: float, as_json: bool) -> None:
