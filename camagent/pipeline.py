@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from camagent import __version__, vitals
-from camagent.backends import BackendOptions, TensorSpec
+from camagent.backends import BackendOptions, installed, open_backend
 from camagent.bodies import AgentHealthBody, BundleStateBody, encode
 from camagent.bundles import Bundles
 from camagent.camera import CameraRunner, Surroundings
@@ -28,10 +28,11 @@ from camagent.config import Config
 from camagent.config_file import Loaded, load
 from camagent.errors import CodedError, ConfigError, StateError, UsageError, printable
 from camagent.filters import FilterRule, rule_for
-from camagent.frame import Result
+from camagent.frame import Result, TensorSpec
+from camagent.heads import HEADS, USUAL_SCALE, task_of
 from camagent.health import Finding
 from camagent.inputs import named_frames, one_picture, passed_over, picture_frame, rgb_frame
-from camagent.messages import Message, Topics
+from camagent.messages import Author, Message, Topics, body_of
 from camagent.models import UsableBundle, usable
 from camagent.models import load as load_model
 from camagent.mqtt import Endpoint, MqttClient, Observer
@@ -365,30 +366,10 @@ def _require_same_owner(old: Config, new: Config) -> None:
             )
 
 
+# what commands, pages and self-test need of the stages: nobody but this module imports them
 __all__ = [
-    "Agent",
-    "BackendHung",
-    "BackendOptions",
-    "FilterRule",
-    "Observer",
-    "Reading",
-    "Steps",
-    "TensorSpec",
-    "TrustDesk",
-    "UsableBundle",
-    "Workbench",
-    "encode_rle",
-    "head_of",
-    "heads_for",
-    "load_model",
-    "named_frames",
-    "one_picture",
-    "passed_over",
-    "picture_frame",
-    "prepare",
-    "read",
-    "rgb_frame",
-    "rgb_pixels",
-    "rule_for",
-    "usable",
-]
+    "HEADS", "USUAL_SCALE", "Agent", "Author", "BackendHung", "BackendOptions", "FilterRule", "Observer", "Reading", "Steps",
+    "TensorSpec", "TrustDesk", "UsableBundle", "Workbench", "body_of", "encode_rle", "head_of", "heads_for", "installed",
+    "load_model", "named_frames", "one_picture", "open_backend", "passed_over", "picture_frame", "prepare", "read",
+    "rgb_frame", "rgb_pixels", "rule_for", "task_of", "usable",
+]  # fmt: skip

@@ -34,10 +34,7 @@ ASSEMBLY = {
 }  # only these import stages; steps and camera are pipeline's own parts
 ABOVE = {"cli", "sinks", "__main__", "jobs", "control", "web", "selftest"}
 
-ALLOWED_BETWEEN_STAGES = {
-    ("mqtt", "outbox"), ("mqtt", "messages"),
-    ("heads", "backends"),  # TensorSpec: what a model's output looks like
-}  # fmt: skip
+ALLOWED_BETWEEN_STAGES = {("mqtt", "outbox"), ("mqtt", "messages")}
 PIPELINE_USERS = {"cli", "web", "control", "selftest", "pipeline"}
 ONLY_IN = {
     "av": {"camagent/sources", "camagent/preprocess.py", "camagent/sinks.py"},
@@ -119,8 +116,7 @@ def test_only_the_assembly_imports_stages() -> None:
         if own in PLUMBING:
             assert other in PLUMBING, f"{file} is plumbing and imports {other}"
         if own in ABOVE and other in STAGES:
-            allowed = {("cli", "messages"), ("cli", "backends"), ("cli", "heads"), ("sinks", "preprocess")}
-            assert (own, other) in allowed, f"{file} imports the stage {other}: get it from pipeline"
+            assert (own, other) == ("sinks", "preprocess"), f"{file} imports the stage {other}: get it from pipeline"
 
 
 def test_only_commands_web_control_and_selftest_import_the_pipeline() -> None:

@@ -12,11 +12,10 @@ import click
 import msgspec
 
 from camagent import labels as label_lists
-from camagent.backends import BackendOptions, TensorSpec, open_backend
 from camagent.errors import FileUnusable, InputError, UsageError, printable
+from camagent.frame import TensorSpec
 from camagent.golden import Answer, answer, disagreements
-from camagent.heads import HEADS, USUAL_SCALE, task_of
-from camagent.pipeline import FilterRule, Steps, one_picture, usable
+from camagent.pipeline import HEADS, USUAL_SCALE, BackendOptions, FilterRule, Steps, one_picture, open_backend, task_of, usable
 from firmware_pkg import build as builder
 from firmware_pkg.build import GoldenFile, ModelFile
 from firmware_pkg.limits import PICTURE_BYTES

@@ -12,7 +12,6 @@ import click
 import msgspec
 
 from camagent import config_file
-from camagent.backends import BackendOptions
 from camagent.bodies import Body, ModelRef, encode
 from camagent.cli.bar import work_bar
 from camagent.cli.drawings import Drawings
@@ -22,8 +21,7 @@ from camagent.cli.words import summary
 from camagent.config import Camera, Config
 from camagent.errors import InputError, printable
 from camagent.frame import Frame
-from camagent.messages import Author, body_of
-from camagent.pipeline import FilterRule, Steps, encode_rle, named_frames, passed_over
+from camagent.pipeline import Author, BackendOptions, FilterRule, Steps, body_of, encode_rle, named_frames, passed_over
 from camagent.redact import without_credentials
 from camagent.sinks import VideoSink, annotate, write_picture
 from camagent.trace import Trace
