@@ -11,12 +11,18 @@ MODEL ?=
 INPUT ?=
 OPTIONS ?= --head yolov8 --labels coco80 --scale 0.00392157
 
-.PHONY: help demo test test-full lint format bench docs clean
+# what decodes and calculates: PyAV and numpy are not the same on Python 3.11 and 3.12
+PIXEL_TESTS := tests/heads tests/test_config.py tests/test_first_use.py tests/test_frame_time.py tests/test_infer.py \
+  tests/test_preprocess.py tests/test_rtsp.py tests/test_sources_corrupt.py tests/test_sources_files.py \
+  tests/test_sources_masks.py tests/test_topics_agent.py
+
+.PHONY: help demo test test-full test-pixels lint format bench docs clean
 
 help:
 	@echo "make demo MODEL=m.onnx INPUT=clip.mp4 OPTIONS='--head ..'   build a bundle, run it, draw what it sees"
 	@echo "make test        every test, long ones at reduced counts"
 	@echo "make test-full   the long tests at their full counts"
+	@echo "make test-pixels what decodes and calculates, on another Python: PYTHON=python3.12 VENV=.venv-3.12"
 	@echo "make lint        ruff and mypy"
 	@echo "make bench       what a frame and a verification cost, beside what they must cost"
 	@echo "make docs        write the JSON Schemas of docs/schemas anew"
@@ -43,6 +49,10 @@ test-full: $(VENV)/.installed
 	@.ci/debian-packages
 	$(PYTEST) -n 2 --dist worksteal -m full --timeout 3600 $(if $(BUDGET),--full-budget $(BUDGET))
 
+test-pixels: $(VENV)/.installed
+	@.ci/debian-packages
+	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not full" $(PIXEL_TESTS)
+
 lint: $(VENV)/.installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -60,4 +70,4 @@ docs: $(VENV)/.installed
 	$(BIN)/python .ci/write-schemas docs/schemas
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info camagent-out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-* build dist *.egg-info camagent-out .pytest_cache .mypy_cache .ruff_cache .hypothesis

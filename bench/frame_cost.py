@@ -179,7 +179,9 @@ def main() -> None:
     overhead = c.ms - a.ms - b.ms
     print(f"overhead o = c - a - b = {overhead:.2f} ms = {overhead / a.ms:.2f} x a   (target <= 0.75 x a)")
     print(f"c / d = {c.ms / d.ms:.2f}   (target < 1);  c / (a + b) = {c.ms / (a.ms + b.ms):.2f}")
-    print(f"start to first published detections: {first:.2f} s;  one more camera: {two.rss_mib - c.rss_mib:+.0f} MiB")
+    print(f"start to first published detections: {first:.2f} s")
+    more = two.rss_mib - c.rss_mib
+    print(f"memory: {c.rss_mib:.0f} MiB (target <= 220), one more camera {more:+.0f} MiB (target <= 45)")
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ class Surroundings:
     note_seq: Callable[[str, int, int], None]
     load_bundle: Callable[[Camera], UsableBundle]
     tell_failed: Callable[[UsableBundle, CodedError], None]  # the bundle on trial is no good
+    trace: Callable[[str, Result], None]
     delivery: Callable[[str], Finding | None]  # why messages do not arrive, given what became of the newest one
 
 
@@ -227,6 +228,7 @@ class CameraRunner:
         if trial is not None:
             trial.inferred(self.camera.name)
         self.counters.inferred(result.counts, result.latency)
+        self._around.trace(self.camera.name, result)
         if self._worth_publishing(result):
             self._publish(result, loaded.author)
 

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
 
-Id: TypeAlias = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,48}$")]
+_ID, _PREFIX = r"^[A-Za-z0-9_-]{1,48}$", r"^[^#+\x00/][^#+\x00]*$"
+_DECODER, _BACKEND = r"^[a-z0-9_]+$", r"^[a-z0-9-]+$"
+# for people who are told what is allowed
+PATTERNS: Mapping[str, str] = MappingProxyType({
+    _ID: "1 to 48 letters (a-z, A-Z), digits, - and _",
+    _PREFIX: "an MQTT topic without # and + that does not begin with /",
+    _DECODER: "auto, software or an FFmpeg decoder's name, such as h264_rkmpp",
+    _BACKEND: "auto or a backend's name, such as onnx",
+})  # fmt: skip
+Id: TypeAlias = Annotated[str, Meta(pattern=_ID)]
 Share: TypeAlias = Annotated[float, Meta(ge=0.0, le=1.0)]
 Point: TypeAlias = tuple[Share, Share]
 Polygon: TypeAlias = Annotated[tuple[Point, ...], Meta(min_length=3, max_length=256)]
@@ -37,7 +48,7 @@ class Mqtt(Section, frozen=True, kw_only=True):
     """The broker. Passwords live in files, never here."""
 
     url: str = "mqtt://127.0.0.1:1883"
-    prefix: Annotated[str, Meta(pattern=r"^[^#+\x00/][^#+\x00]*$", max_length=200)] = "camagent"
+    prefix: Annotated[str, Meta(pattern=_PREFIX, max_length=200)] = "camagent"
     username: str = ""
     password_file: Path | None = None
     ca_file: Path | None = None
@@ -88,10 +99,10 @@ class Camera(Section, frozen=True, kw_only=True):
     user_file: Path | None = None
     password_file: Path | None = None
     fps: Annotated[float, Meta(gt=0, le=1000)] = 10.0
-    decoder: Annotated[str, Meta(pattern=r"^[a-z0-9_]+$")] = "auto"
+    decoder: Annotated[str, Meta(pattern=_DECODER)] = "auto"
     stall_timeout: Annotated[float, Meta(gt=0, le=3600)] = 10.0
     bundle: str = ""
-    backend: Annotated[str, Meta(pattern=r"^[a-z0-9-]+$")] = "auto"
+    backend: Annotated[str, Meta(pattern=_BACKEND)] = "auto"
     publish: Literal["detections", "every-frame"] = "detections"
     snapshots: bool = False
     retain_snapshots: bool = False

@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 from msgspec import inspect
 
-from camagent.config import Agent, Config, problem
+from camagent.config import PATTERNS, Agent, Config, problem
 from camagent.errors import ConfigError, printable
 from camagent.redact import without_credentials
 
@@ -163,15 +163,35 @@ def _wrong_value(where: str, document: Mapping[str, Any], message: str) -> Confi
         full = f"{key}.{missing[1]}"
         return ConfigError(f"{where}: {full} is missing", evidence={"key": full}, fix=f"add {missing[1]} = .. to {key}")
     value = _lookup(document, key)
+    table = isinstance(value, dict) and "`array`" in expected
+    name = re.sub(r"\[\d+\]", "", key)
     return ConfigError(
         f"{where}: {key} has a value that cannot be used",
-        evidence={"key": key, "value": _shown(key, value), "allowed": _in_words(expected)},
-        fix=f"give {key} an allowed value",
+        evidence={"key": key, "value": _shown(key, value), "allowed": _in_words(expected, _kind_at(key))},
+        fix=f"write it as [[{name}]]: there may be several" if table else f"give {key} an allowed value",
     )
 
 
-def _in_words(expected: str) -> str:
-    return expected.replace("Expected `array`", "expected a list").replace("Expected", "expected").replace("`", "")
+def _kind_at(key: str) -> Any:
+    """The type that a key has, None where that is not known."""
+    kind: Any = inspect.type_info(Config)
+    for part in re.findall(r"[^.\[\]]+|\[\d+\]", key):
+        if part.startswith("["):
+            kind = getattr(kind, "item_type", None)
+        else:
+            kind = next((field.type for field in getattr(kind, "fields", ()) if field.encode_name == part), None)
+    return kind
+
+
+def _in_words(expected: str, kind: Any) -> str:
+    if isinstance(kind, inspect.LiteralType):
+        return " | ".join(map(str, kind.values))
+    if "matching regex" in expected and getattr(kind, "pattern", None) in PATTERNS:
+        return PATTERNS[kind.pattern]
+    words = {"`array`": "a list", "`object`": "a table", "Expected": "expected", "`": ""}
+    for word, ours in words.items():
+        expected = expected.replace(word, ours)
+    return expected
 
 
 def _lookup(document: Any, key: str) -> Any:

@@ -4,6 +4,7 @@ CodedError
 +-- UsageError (exit 2)           wrong configuration, wrong arguments
 |   +-- ConfigError
 |   +-- InputError                an input file that is not there or cannot be read
+|   +-- FileUnusable              a file that cannot be written: full, read-only, forbidden
 +-- Unreachable (exit 3)          camera, broker or agent did not answer
 |   +-- SourceError
 |   +-- BrokerError
@@ -13,6 +14,10 @@ CodedError
 """
 
 from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import Self
 
 from firmware_pkg.errors import ManifestInvalid, StateError, UnsignedNotAllowed
 from signing.errors import CodedError, printable
@@ -34,6 +39,23 @@ class InputError(UsageError):
     """An input file is missing or is not what it should be."""
 
     code = "INPUT_UNREADABLE"
+
+
+class FileUnusable(UsageError):
+    """The system refuses a file: the disk is full, read-only or broken, or the rights do not allow it."""
+
+    code = "FILE_UNUSABLE"
+
+    @classmethod
+    def of(cls, exc: OSError, path: Path | None = None) -> Self:
+        """What the system said of `path`; without one, of the file that it names: it does not for one that is open already."""
+        known = path or exc.filename
+        name = "the output" if known is None else printable(known)
+        return cls(
+            f"{name} cannot be used: {exc.strerror}",
+            evidence={"errno": errno.errorcode.get(exc.errno or 0, str(exc.errno))},
+            fix="make room, or name another file or folder",
+        )
 
 
 class Unreachable(CodedError):
@@ -109,6 +131,7 @@ __all__ = [
     "Busy",
     "CodedError",
     "ConfigError",
+    "FileUnusable",
     "HeadMismatch",
     "InputError",
     "LabelCountMismatch",

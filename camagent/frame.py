@@ -195,6 +195,15 @@ class StageCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """A model's input or output as the model itself declares it; None stands for a dimension that is not fixed."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str  # numpy's name: float32, uint8, int64 ..
+
+
+@dataclass(frozen=True, slots=True)
 class Latency:
     """Milliseconds per step; `total` runs from the packet's arrival to the end of the last step."""
 

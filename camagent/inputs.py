@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -16,10 +16,13 @@ from camagent.preprocess import rgb_picture
 from camagent.sources import decode_picture, is_picture, list_pictures, open_source
 
 
-def named_frames(source: str, camera: Camera | None = None) -> Iterator[tuple[str, Frame]]:
+def named_frames(
+    source: str, camera: Camera | None = None, *, damaged: Callable[[InputError], None] | None = None
+) -> Iterator[tuple[str, Frame]]:
     """(picture's file name, frame) of a picture or folder; ("", frame) of a video or stream, every frame once.
 
-    `camera` lends its privacy masks, transport and credentials. Raises InputError or SourceError.
+    `camera` lends its privacy masks, transport and credentials. A damaged picture of a folder is told to `damaged` and
+    passed over. Raises InputError or SourceError.
     """
     camera = camera or Camera(name="input", url=source)
     path = Path(camera.url)
@@ -28,7 +31,14 @@ def named_frames(source: str, camera: Camera | None = None) -> Iterator[tuple[st
             yield "", frame
         return
     for picture in list_pictures(path)[0] if path.is_dir() else [path]:
-        yield picture.name, _picture(msgspec.structs.replace(camera, url=str(picture)))
+        try:
+            frame = _picture(msgspec.structs.replace(camera, url=str(picture)))
+        except InputError as exc:
+            if damaged is None or not path.is_dir():
+                raise
+            damaged(exc)
+        else:
+            yield picture.name, frame
 
 
 def passed_over(source: str) -> int:

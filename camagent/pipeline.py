@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from camagent import __version__, vitals
-from camagent.backends import BackendOptions, TensorSpec
+from camagent.backends import BackendOptions, installed, open_backend
 from camagent.bodies import AgentHealthBody, BundleStateBody, encode
 from camagent.bundles import Bundles
 from camagent.camera import CameraRunner, Surroundings
@@ -26,11 +26,13 @@ from camagent.cameras import Cameras
 from camagent.clock import Clock, StepWatch, SystemClock
 from camagent.config import Config
 from camagent.config_file import Loaded, load
-from camagent.errors import CodedError, ConfigError, StateError, printable
+from camagent.errors import CodedError, ConfigError, StateError, UsageError, printable
 from camagent.filters import FilterRule, rule_for
+from camagent.frame import Result, TensorSpec
+from camagent.heads import HEADS, USUAL_SCALE, task_of
 from camagent.health import Finding
 from camagent.inputs import named_frames, one_picture, passed_over, picture_frame, rgb_frame
-from camagent.messages import Message, Topics
+from camagent.messages import Author, Message, Topics, body_of
 from camagent.models import UsableBundle, usable
 from camagent.models import load as load_model
 from camagent.mqtt import Endpoint, MqttClient, Observer
@@ -42,6 +44,7 @@ from camagent.preprocess import rgb_pixels
 from camagent.sources import open_source
 from camagent.stage import Wake
 from camagent.steps import Steps, encode_rle
+from camagent.trace import Trace
 from camagent.trust_desk import TrustDesk
 from camagent.workbench import BackendHung, Reading, Workbench, head_of, heads_for, prepare, read
 
@@ -56,7 +59,7 @@ _NOT_DELIVERED = ("refused", "too_large", "set_aside")
 class Agent:
     """The daemon. `run` returns after `request_stop`."""
 
-    def __init__(self, loaded: Loaded, clock: Clock | None = None) -> None:
+    def __init__(self, loaded: Loaded, clock: Clock | None = None, trace: Trace | None = None) -> None:
         """Takes the state directory. Raises StateError when it is held, unwritable or from a newer agent."""
         self.loaded = loaded
         self.clock = clock or SystemClock()
@@ -67,6 +70,7 @@ class Agent:
         self._clock_steps = StepWatch(self.clock)
         self._wake = Wake()
         self._stopping = self._reload_wanted = self._network_dead = False
+        self._trace = trace
         self._config_error: str | None = None
         self._errors: Counter[str] = Counter()
         self._next_health = 0.0
@@ -162,9 +166,10 @@ class Agent:
         try:
             loaded = load(self.loaded.path)
             _require_same_owner(self.config, loaded.config)
+            check(loaded.config)
             self.check_also(loaded.config)
             self.orders.follow(loaded.config)
-        except ConfigError as exc:
+        except UsageError as exc:
             self._config_error = printable(exc.what, 1000)
             log.error("reload: the old configuration stays in force. %s", exc.render())  # noqa: TRY400
             return
@@ -223,8 +228,13 @@ class Agent:
             note_seq=self.outbox.note_seq,
             load_bundle=self.bundles.live.load,
             tell_failed=self._failed,
+            trace=self._note_frame,
             delivery=self._delivery,
         )
+
+    def _note_frame(self, camera: str, result: Result) -> None:
+        if self._trace is not None:
+            self._trace.frame(camera, result, self.clock.monotonic())
 
     def _failed(self, bundle: UsableBundle, reason: CodedError) -> None:
         """Any thread: a bundle on trial is no good; this agent's own thread takes it back."""
@@ -356,30 +366,10 @@ def _require_same_owner(old: Config, new: Config) -> None:
             )
 
 
+# what commands, pages and self-test need of the stages: nobody but this module imports them
 __all__ = [
-    "Agent",
-    "BackendHung",
-    "BackendOptions",
-    "FilterRule",
-    "Observer",
-    "Reading",
-    "Steps",
-    "TensorSpec",
-    "TrustDesk",
-    "UsableBundle",
-    "Workbench",
-    "encode_rle",
-    "head_of",
-    "heads_for",
-    "load_model",
-    "named_frames",
-    "one_picture",
-    "passed_over",
-    "picture_frame",
-    "prepare",
-    "read",
-    "rgb_frame",
-    "rgb_pixels",
-    "rule_for",
-    "usable",
-]
+    "HEADS", "USUAL_SCALE", "Agent", "Author", "BackendHung", "BackendOptions", "FilterRule", "Observer", "Reading", "Steps",
+    "TensorSpec", "TrustDesk", "UsableBundle", "Workbench", "body_of", "encode_rle", "head_of", "heads_for", "installed",
+    "load_model", "named_frames", "one_picture", "open_backend", "passed_over", "picture_frame", "prepare", "read",
+    "rgb_frame", "rgb_pixels", "rule_for", "task_of", "usable",
+]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -76,8 +77,15 @@ def to_jpeg(picture: NDArray[np.uint8], quality: int = _JPEG_QUALITY) -> bytes:
 
 
 def write_picture(path: Path, picture: NDArray[np.uint8]) -> None:
-    """Writes a JPEG. Raises OSError."""
-    path.write_bytes(to_jpeg(picture))
+    """Writes a JPEG; a half written one is taken away again. Raises OSError."""
+    encoded = to_jpeg(picture)
+    try:
+        path.write_bytes(encoded)
+    except OSError as exc:
+        with suppress(OSError):  # the first error is the one to tell
+            path.unlink(missing_ok=True)
+        exc.filename = str(path)  # a full disk is noticed after the name is forgotten
+        raise
 
 
 class VideoSink:

@@ -13,11 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camagent import filters
-from camagent.backends import Backend, BackendOptions, TensorSpec, open_backend
+from camagent.backends import Backend, BackendOptions, open_backend
 from camagent.clock import Clock, SystemClock
 from camagent.errors import ModelMismatch
 from camagent.filters import FilterRule
-from camagent.frame import Candidates, Classes, ClassMap, Frame, Latency, Letterbox, Outcome, Prepared, Result, StageCounts
+from camagent.frame import (
+    Candidates,
+    Classes,
+    ClassMap,
+    Frame,
+    Latency,
+    Letterbox,
+    Outcome,
+    Prepared,
+    Result,
+    StageCounts,
+    TensorSpec,
+)
 from camagent.heads import HeadContext, SemanticMap, build_head, require_known
 from camagent.heads.base import describe
 from camagent.heads.masks import encode_class

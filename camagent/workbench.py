@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camagent import filters
-from camagent.backends import Backend, BackendOptions, TensorSpec, open_backend
+from camagent.backends import Backend, BackendOptions, open_backend
 from camagent.errors import BackendError
 from camagent.filters import FilterRule
-from camagent.frame import Candidates, ClassMap, Frame, Letterbox, Outcome, Prepared, StageCounts
+from camagent.frame import Candidates, ClassMap, Frame, Letterbox, Outcome, Prepared, StageCounts, TensorSpec
 from camagent.heads import HEADS, Head, HeadContext, SemanticMap, build_head
 from camagent.heads.nms import nms
 from camagent.preprocess import Preprocessor

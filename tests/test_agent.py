@@ -135,7 +135,7 @@ def test_every_kind_of_bad_camera_ends_in_the_right_state_and_reason(tmp_path: P
             waiting("absent", "stream-unreachable")
             waiting("guarded", "stream-unreachable")
             waiting("freezing", "stream-stalled", "stream-client-limit")
-            waiting("silent", "stream-stalled", "stream-client-limit", "stream-unreachable")
+            waiting("silent", "stream-unreachable")
             listener.wait_payload("freezing/available", b"offline")
             freezing.command("resume")
             listener.clear()
@@ -226,6 +226,12 @@ def test_commands_states_reload_and_stop(tmp_path: Path, bundle: Path, broker: B
             assert "qoss" in bad["config"]["error"]
             listener.clear()
             listener.wait("front/detections")
+            agent.write(camera("gone.mp4", bundle) + camera(clip, bundle, "back"))  # what `run` would refuse
+            agent.signal(signal.SIGHUP)
+            listener.wait("cam-01/health", lambda body: "gone.mp4 is not there" in (body["config"]["error"] or ""))
+            listener.clear()
+            listener.wait("front/detections")
+            assert not listener.payloads("back/health"), "a bad file must not be followed in part"
             agent.write(camera(clip, bundle, publish="every-frame") + camera(clip, bundle, "back", publish="every-frame"))
             agent.signal(signal.SIGHUP)
             listener.wait("back/detections", timeout_s=30)

@@ -72,13 +72,22 @@ def test_camera_defaults(tmp_path: Path) -> None:
         ("[mqt]\nqos = 1", ["'mqt'", "did you mean 'mqtt'"]),
         ("[mqtt]\nqos = 7", ["mqtt.qos", "value = 7", "<= 2"]),
         ('[[camera]]\nname = "a"\nurl = "x"\nfps = "ten"', ["camera[0].fps", "value = ten", "float"]),
-        ('[[camera]]\nname = "a"\nurl = "x"\ntransport = "carrier-pigeon"', ["camera[0].transport", "carrier-pigeon"]),
+        ('[[camera]]\nname = "a"\nurl = "x"\ntransport = "carrier-pigeon"',
+         ["camera[0].transport", "carrier-pigeon", "allowed = auto | tcp | udp"]),
+        ('[commands]\nallow = ["reboot"]', ["commands.allow[0]", "reboot", "allowed = bundle | detect | selftest"]),
+        ('[[camera]]\nname="a"\nurl="x"\n[[camera.zone]]\nname="z"\npolygon=[[0,0],[1,1],[1,0]]\nanchor="top"',
+         ["camera[0].zone[0].anchor", "value = top", "any | bottom-center | center | top-center"]),
+        ('[camera]\nname = "a"\nurl = "x"',
+         ["camera has", "allowed = expected a list, got a table", "fix: write it as [[camera]]"]),
+        ('[[camera]]\nname="a"\nurl="x"\nfilter = []', ["camera[0].filter", "expected a table, got a list"]),
+        ('[[camera]]\nname="a"\nurl="x"\ndecoder = "H264"',
+         ["camera[0].decoder", "auto, software or an FFmpeg decoder's name"]),
         ('[[camera]]\nname = "available"\nurl = "x"', ["camera[0].name", "topic tree"]),
-        ('[[camera]]\nname = "a b"\nurl = "x"', ["camera[0].name", "a b"]),
+        ('[[camera]]\nname = "a b"\nurl = "x"', ["camera[0].name", "a b", "1 to 48 letters"]),
         ('[[camera]]\nname = "a"\nurl = "x"\n[[camera]]\nname = "a"\nurl = "y"', ["two cameras"]),
         ('[[camera]]\nname = "a"', ["camera[0].url is missing"]),
         ('[agent]\nid = "group"', ["agent.id"]),
-        ('[mqtt]\nprefix = "a/#"', ["mqtt.prefix"]),
+        ('[mqtt]\nprefix = "a/#"', ["mqtt.prefix", "without # and +"]),
         ('[[camera]]\nname="a"\nurl="x"\n[[camera.zone]]\nname="z"\npolygon=[[0,0],[1,1]]', ["polygon", "length >= 3"]),
         ('[[camera]]\nname="a"\nurl="x"\n[[camera.zone]]\nname="z"\npolygon=[[0,0],[1,1],[2,0]]', ["polygon[2][0]", "<= 1.0"]),
         ("[agent\n", ["not TOML", "line 1"]),
@@ -191,3 +200,11 @@ def test_check_refuses_what_run_would_refuse(tmp_path: Path, text: str, word: st
     assert done.returncode == 2
     assert word in done.stderr
     assert "geheim" not in done.stderr
+
+
+@pytest.mark.parametrize("group", [[], ["config"], ["bundle"], ["key"], ["trust"]])
+def test_a_command_without_its_verb_shows_its_help(group: list[str]) -> None:
+    done = subprocess.run([sys.executable, "-m", "camagent", *group], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"Usage: {' '.join(['camagent', *group])} ")
+    assert "\nCommands:\n" in done.stderr

@@ -10,7 +10,7 @@ from tests.test_contracts import imported, modules, relative
 
 SCRIPT = """
 import sys, threading
-from camagent.backends import TensorSpec
+from camagent.frame import TensorSpec
 from camagent.heads import build_head
 from camagent.heads.base import HeadContext
 from firmware_pkg.manifest import parse

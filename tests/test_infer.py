@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import av
@@ -75,6 +79,116 @@ def test_pictures_folders_and_videos_are_drawn(bundles: Path, tmp_path: Path) ->
     assert len(frames) == 40
     assert (frames[0].width, frames[0].height) == (768, 432)
     assert frames[-1].time == pytest.approx(3.9, abs=0.1)
+
+
+def test_inputs_and_earlier_drawings_are_never_overwritten(bundles: Path, tmp_path: Path) -> None:
+    bundle = make_bundle(bundles)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    picture, clip = shared("images/bus.jpg").read_bytes(), shared("video/car-detection.mp4").read_bytes()
+    (folder / "a.jpg").write_bytes(picture)
+    (folder / "a.png").write_bytes(picture)  # what a file is says its first bytes, not its name
+    (folder / "clip.mp4").write_bytes(clip)
+    inputs = [str(folder), str(folder / "a.jpg"), str(folder / "clip.mp4")]
+    done = camagent("infer", str(bundle), *inputs, "--out", str(folder), "--frames", "2")
+    assert done.returncode == 0, done.stderr
+    assert [(folder / name).read_bytes() for name in ("a.jpg", "a.png", "clip.mp4")] == [picture, picture, clip]
+    assert sorted(path.name for path in folder.iterdir() if path.suffix == ".jpg") == ["a-2.jpg", "a-3.jpg", "a-4.jpg", "a.jpg"]
+    with av.open(str(folder / "clip-2.mp4")) as container:
+        assert len(list(container.decode(video=0))) == 2
+
+
+def test_a_damaged_picture_of_a_folder_is_told_and_passed_over(bundles: Path, tmp_path: Path) -> None:
+    bundle, picture = make_bundle(bundles), shared("images/bus.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(picture[: len(picture) // 2])
+    (tmp_path / "b.jpg").write_bytes(picture)
+    done = camagent("infer", str(bundle), str(tmp_path), "--json")
+    assert done.returncode == 0
+    assert [body["input"] for body in lines(done.stdout)] == ["b.jpg"]
+    assert "a.jpg is damaged" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["cam[/].jpg", "a[red].jpg"])
+def test_on_a_terminal_stdout_is_still_stdout_and_a_file_name_no_markup(bundles: Path, tmp_path: Path, name: str) -> None:
+    bundle, picture = make_bundle(bundles), tmp_path / name
+    picture.parent.mkdir(exist_ok=True)  # [/] closes a markup tag, and is a folder too
+    picture.write_bytes(shared("images/bus.jpg").read_bytes())
+    code, out, shown = on_terminal("infer", str(bundle), str(picture), "--json")
+    assert code == 0, shown
+    assert len(lines(out)) == 1
+    assert picture.name in shown, "the bar is there"
+    assert "camagent.detections/1" not in shown
+
+
+def on_terminal(*arguments: str) -> tuple[int, str, str]:
+    """Exit code, stdout (a pipe) and what a terminal shows that has stderr."""
+    ours, theirs = os.openpty()
+    seen = bytearray()
+    command = [sys.executable, "-m", "camagent", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, env={**os.environ, "COLUMNS": "200"}) as process:
+        os.close(theirs)
+        assert process.stdout is not None
+        reader = threading.Thread(target=_read_all, args=(ours, seen))
+        reader.start()
+        out = process.stdout.read().decode()
+        code = process.wait(60)
+        reader.join(10)
+    os.close(ours)
+    return code, out, seen.decode()
+
+
+def _read_all(terminal: int, into: bytearray) -> None:
+    try:
+        while data := os.read(terminal, 65536):
+            into += data
+    except OSError:  # a terminal that nobody has open any more ends like this
+        return
+
+
+@pytest.mark.parametrize("full", [True, False], ids=["full", "read-only"])
+def test_an_output_that_cannot_be_written_is_a_sentence(bundles: Path, tmp_path: Path, *, full: bool) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("mounting needs root")
+    bundle, out = make_bundle(bundles), tmp_path / "small"
+    out.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(out)], check=True)
+    try:
+        if not full:
+            subprocess.run(["mount", "-o", "remount,ro", str(out)], check=True)
+        words = "No space left on device" if full else "Read-only file system"
+        drawn = camagent("infer", str(bundle), str(shared("images/bus.jpg")), "--out", str(out))
+        _refused(drawn, words, "bus.jpg")
+        assert "bus.jpg: 2 person" in drawn.stdout, "what was printed before is not lost"
+        made = camagent("bundle", "create", str(shared("models/FastestDet.onnx")), *FASTESTDET, "--name", "x", "--version", "1",
+                        "-o", str(out / "x.cambundle"))  # fmt: skip
+        _refused(made, words, "x.cambundle")
+        assert not list(out.iterdir()), "nothing half written is left"
+    finally:
+        subprocess.run(["umount", str(out)], check=True)
+
+
+def test_a_full_stdout_is_a_sentence(bundles: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        command = [
+            sys.executable,
+            "-m",
+            "camagent",
+            "infer",
+            str(make_bundle(bundles)),
+            str(shared("images/bus.jpg")),
+            "--json",
+        ]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    _refused(done, "No space left on device", "the output")
+
+
+def _refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    assert done.returncode == 2, done.stderr
+    assert "error[FILE_UNUSABLE]" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+    for word in words:
+        assert word in done.stderr
 
 
 def test_a_golden_picture_agrees_or_exits_1_with_what_is_missing(bundles: Path, tmp_path: Path) -> None:
@@ -153,6 +267,11 @@ def test_the_reference_tensors_give_the_expected_outputs(bundles: Path, tmp_path
          ["LABEL_COUNT_MISMATCH", "80", "1 labels"]),
         (["bundle", "create", "{model}", "--head", "nope", "--labels", "coco80", *NAMED], 1,
          ["no head 'nope'", "fastestdet"]),
+        (["bundle", "create", "{model}", *FASTESTDET, "--std", "1,0,1", *NAMED], 2, ["--std", "1,0,1"]),
+        (["bundle", "create", "{model}", *FASTESTDET, "--mean", "nan,0,0", *NAMED], 2, ["--mean", "nan,0,0"]),
+        (["bundle", "create", "{model}", *FASTESTDET, "--scale", "0", *NAMED], 2, ["--scale", "leaves nothing"]),
+        (["bundle", "create", "{model}", *FASTESTDET, "--scale", "nan", *NAMED], 2, ["--scale", "leaves nothing"]),
+        (["bundle", "create", "{model}", *FASTESTDET, "--task", "segment", *NAMED], 2, ["does not segment", "task = detect"]),
         (["nonsense"], 2, ["nonsense"]),
         (["bundle", "create"], 2, ["--help"]),
     ],
@@ -171,6 +290,7 @@ def test_bad_input_gets_a_sentence(bundles: Path, tmp_path: Path, arguments: lis
     assert done.stderr.lstrip().startswith("error[") or "\nerror[" in done.stderr
     assert "fix:" in done.stderr
     assert "Traceback" not in done.stderr
+    assert "Warning:" not in done.stderr
     for word in words:
         assert word in done.stderr
 

@@ -36,6 +36,8 @@ def test_the_will_says_offline_when_the_agent_vanishes(tmp_path: Path) -> None:
             wait_for(lambda: listener.on(AVAILABLE) == [b"online"])
             proxy.cut()
             wait_for(lambda: listener.on(AVAILABLE)[-1] == b"offline")
+            with subscribed(broker.port, client_id="late") as late:  # whoever comes later learns it too
+                wait_for(lambda: late.on(AVAILABLE) == [b"offline"])
             wait_for(lambda: agent.client.snapshot().state == "unreachable")
             proxy.restore()
             wait_for(lambda: listener.on(AVAILABLE)[-1] == b"online")

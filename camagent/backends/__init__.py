@@ -15,15 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camagent.errors import BackendError
-
-
-@dataclass(frozen=True, slots=True)
-class TensorSpec:
-    """A model's input or output as the model itself declares it; None stands for a dimension that is not fixed."""
-
-    name: str
-    shape: tuple[int | None, ...]
-    dtype: str  # numpy's name: float32, uint8, int64 ..
+from camagent.frame import TensorSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from camagent.backends import BackendOptions, TensorSpec
+from camagent.backends import BackendOptions
 from camagent.errors import BackendError
+from camagent.frame import TensorSpec
 
 _DTYPES = {
     "tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64", "tensor(uint8)": "uint8",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -12,11 +13,16 @@ from types import MappingProxyType
 import click
 
 from camagent import __version__
-from camagent.errors import CodedError, Unreachable, UsageError, printable
+from camagent.errors import CodedError, FileUnusable, Unreachable, UsageError, printable
 
 EXIT_DONE, EXIT_FINDING, EXIT_USAGE, EXIT_UNDECIDED = 0, 1, 2, 3
 INTERRUPTED = 130
 KEY_UNAVAILABLE = "KEY_UNAVAILABLE"  # by its code: importing signing.refusals costs cryptography
+# a disk or a folder that the caller named; every other OSError that comes this far is ours to explain
+_FOR_THE_CALLER = frozenset({
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EIO, errno.ENAMETOOLONG,
+    errno.EISDIR, errno.ENOTDIR,
+})  # fmt: skip
 
 # name -> (module, help); the help stands here so that listing commands imports none of them
 COMMANDS = MappingProxyType({
@@ -75,9 +81,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; every error becomes a sentence on stderr and an exit code."""
     try:
         answer = app.main(None if arguments is None else list(arguments), prog_name="camagent", standalone_mode=False)
+        sys.stdout.flush()
     except CodedError as exc:
-        click.echo(exc.render(), err=True)
-        return exit_code(exc)
+        return _refuse(exc)
     except click.exceptions.NoArgsIsHelpError as exc:  # its message is the whole help, made to be read
         click.echo(exc.format_message(), err=True)
         return EXIT_USAGE
@@ -88,8 +94,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has what it wanted; no second complaint
+        _end_stdout()  # the reader has what it wanted
         return EXIT_DONE
+    except OSError as exc:
+        if exc.errno not in _FOR_THE_CALLER:
+            return _internal(exc)
+        _end_stdout()
+        return _refuse(FileUnusable.of(exc))
     except Exception as exc:  # noqa: BLE001  the last line: a traceback is never a user's answer
         return _internal(exc)
     return answer if isinstance(answer, int) else EXIT_DONE
@@ -100,6 +111,19 @@ def exit_code(exc: CodedError) -> int:
     if isinstance(exc, UsageError) or exc.code == KEY_UNAVAILABLE:
         return EXIT_USAGE
     return EXIT_UNDECIDED if isinstance(exc, Unreachable) else EXIT_FINDING
+
+
+def _refuse(exc: CodedError) -> int:
+    click.echo(exc.render(), err=True)
+    return exit_code(exc)
+
+
+def _end_stdout() -> None:
+    """Writes what still waits, or lets it go, so that the interpreter's end does not complain a second time."""
+    try:
+        sys.stdout.flush()
+    except OSError:  # told already, or the reader has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _internal(exc: Exception) -> int:

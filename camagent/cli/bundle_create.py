@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,10 @@ import msgspec
 from packaging.version import InvalidVersion, Version
 
 from camagent import labels as label_lists
-from camagent.backends import BackendOptions, TensorSpec, open_backend
-from camagent.errors import InputError, UsageError, printable
+from camagent.errors import FileUnusable, InputError, UsageError, printable
+from camagent.frame import TensorSpec
 from camagent.golden import Answer, answer, disagreements
-from camagent.heads import HEADS, USUAL_SCALE, task_of
-from camagent.pipeline import FilterRule, Steps, one_picture, usable
+from camagent.pipeline import HEADS, USUAL_SCALE, BackendOptions, FilterRule, Steps, one_picture, open_backend, task_of, usable
 from firmware_pkg import build as builder
 from firmware_pkg.build import GoldenFile, ModelFile
 from firmware_pkg.limits import PICTURE_BYTES
@@ -40,7 +40,16 @@ def _triple(ctx: click.Context, param: click.Parameter, value: str) -> tuple[flo
         a, b, c = (float(part) for part in value.split(","))
     except ValueError as exc:
         raise click.BadParameter(f"{value!r} is not three numbers such as 0.485,0.456,0.406", param=param) from exc
+    if not all(map(math.isfinite, (a, b, c))) or (param.name == "std" and 0.0 in {a, b, c}):
+        raise click.BadParameter(f"{value!r} has a part that nothing can be calculated with", param=param)
     return a, b, c
+
+
+def _scale(ctx: click.Context, param: click.Parameter, value: float) -> float:
+    del ctx
+    if not math.isfinite(value) or value == 0:
+        raise click.BadParameter(f"{value:g} leaves nothing of a picture", param=param)
+    return value
 
 
 def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
@@ -79,8 +88,9 @@ def _version(ctx: click.Context, param: click.Parameter, value: str) -> str:
     "--color", type=click.Choice(["rgb", "bgr"]), default="rgb", show_default=True, help="Channel order of the input."
 )
 @click.option(
-    "--scale", type=float, default=1.0, show_default=True, help="Applied first: x*S. 0.00392157 brings 0..255 to 0..1."
-)
+    "--scale", type=float, callback=_scale, default=1.0, show_default=True,
+    help="Applied first: x*S. 0.00392157 brings 0..255 to 0..1.",
+)  # fmt: skip
 @click.option("--mean", callback=_triple, default="0,0,0", show_default=True, help="Subtracted after scaling.")
 @click.option("--std", callback=_triple, default="1,1,1", show_default=True, help="Divided by, last.")
 @click.option(
@@ -112,6 +122,7 @@ def create(
     names = label_lists.read(labels)
     requests = [_golden_request(text, names) for text in golden]
     spec = _input_spec(artifacts, contents, size)
+    _require_task(task, head)
     document = {
         "name": name, "version": version, "rollback_index": rollback_index, "created": builder.now(),
         "compatible": compatible or ("*",), "task": task or task_of(head), "head": HeadSpec(name=head), "labels": names,
@@ -125,11 +136,7 @@ def create(
     try:
         made = builder.build(output, draft, contents, pictures)
     except OSError as exc:
-        raise InputError(
-            f"the bundle {printable(output)} cannot be written: {exc.strerror}",
-            evidence={"file": output, "found": exc.strerror or type(exc).__name__},
-            fix="name a file in a folder that exists and can be written, with -o",
-        ) from exc
+        raise FileUnusable.of(exc, output) from exc
     return _report(made, requests, answers, output, as_json)
 
 
@@ -206,6 +213,15 @@ def _checked(document: Mapping[str, object]) -> Manifest:
         raise UsageError(f"these options make no manifest: {exc}", fix="mend the option that is named") from exc
 
 
+def _require_task(task: str | None, head: str) -> None:
+    if task is not None and task != task_of(head):
+        raise UsageError(
+            f"head {head!r} does not {task}",
+            evidence={"--task": task, "the head's task": task_of(head)},
+            fix="leave --task out: it follows from the head",
+        )
+
+
 def _hint_scale(head: str, scale: float, as_json: bool) -> None:
     usual = USUAL_SCALE.get(head)
     if usual is not None and abs(scale - usual) > usual * 0.01:
@@ -277,7 +293,7 @@ def _report(made: Manifest, requests: list[GoldenRequest], answers: list[Answer]
             json.dumps({"file": str(output), "name": made.name, "version": made.version, "agreed": agreed, "golden": findings})
         )
         return 0 if agreed else 1
-    click.echo(f"wrote {output}: {made.name} {made.version}, {_sizes(made)}")
+    click.echo(f"wrote {printable(output)}: {made.name} {made.version}, {_sizes(made)}")
     for finding, said in zip(findings, answers, strict=True):
         seen = ", ".join(f"{count} {label}" for label, count in said.counts.items()) or "nothing"
         click.echo(f"  golden {printable(finding['image'])}: sees {seen}")

@@ -98,8 +98,7 @@ def _golden(bundle: Path, policy: Policy, verified: VerifiedBundle, checklist: C
         checklist.skipped("golden", "the bundle has no golden picture")
         return
     from camagent import golden
-    from camagent.backends import BackendOptions, installed
-    from camagent.pipeline import load_model
+    from camagent.pipeline import BackendOptions, installed, load_model
 
     device = policy.device or vitals.device()
     try:

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
+from time import monotonic
 
 import click
 import msgspec
-from rich.console import Console
-from rich.progress import Progress
 
 from camagent import config_file
-from camagent.backends import BackendOptions
 from camagent.bodies import Body, ModelRef, encode
+from camagent.cli.bar import work_bar
+from camagent.cli.drawings import Drawings
+from camagent.cli.options import trace_option
 from camagent.cli.tool_bundle import load_bundle, trust_option
 from camagent.cli.words import summary
-from camagent.config import Config
+from camagent.config import Camera, Config
 from camagent.errors import InputError, printable
 from camagent.frame import Frame
-from camagent.messages import Author, body_of
-from camagent.pipeline import FilterRule, Steps, encode_rle, named_frames, passed_over
+from camagent.pipeline import Author, BackendOptions, FilterRule, Steps, body_of, encode_rle, named_frames, passed_over
 from camagent.redact import without_credentials
 from camagent.sinks import VideoSink, annotate, write_picture
+from camagent.trace import Trace
 
 DEFAULT_OUT = Path("camagent-out")
 
@@ -36,13 +36,14 @@ DEFAULT_OUT = Path("camagent-out")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per frame and line; draws only with --out.")
 @click.option("--min-score", type=click.FloatRange(0, 1), help="Threshold instead of the bundle's.")
 @click.option("--frames", "limit", type=click.IntRange(1), help="Stop after this many frames of each input.")
+@trace_option
 @trust_option
 @click.option(
     "-c", "--config", "config_path", type=click.Path(path_type=Path), help="Configuration whose trust and [onnx] apply."
 )
 def command(
     bundle: Path, inputs: tuple[str, ...], out: Path | None, as_json: bool, min_score: float | None, limit: int | None,
-    trust: tuple[Path, ...], config_path: Path | None,
+    trace_path: Path | None, trust: tuple[Path, ...], config_path: Path | None,
 ) -> None:  # fmt: skip
     """Run BUNDLE on pictures, folders, videos or RTSP URLs; an INPUT that is a camera's name in -c FILE is that camera."""
     config = config_file.load(config_path).config if config_path else Config()
@@ -52,42 +53,47 @@ def command(
     steps = Steps(model, rule, BackendOptions(config.onnx.intra_op_threads, config.onnx.providers))
     ref = ModelRef(name=manifest.name, version=manifest.version)
     folder = out or (None if as_json else DEFAULT_OUT)
-    if folder:
-        _make(folder)
-    try:
+    cameras = {name: camera for camera in reversed(config.camera) for name in (camera.name, camera.url)}
+    places = [cameras[source].url if source in cameras else source for source in inputs]
+    drawings = Drawings(folder, places) if folder else None
+    with ExitStack() as stack:
+        stack.callback(steps.close)
+        trace = stack.enter_context(Trace(trace_path)) if trace_path else None
         for source in inputs:
             author = Author("infer", _camera_name(source), 0, ref, manifest.label_names, manifest.label_groups)
-            _one_input(source, config, steps, author, folder, limit, as_json=as_json)
-    finally:
-        steps.close()
+            _one_input(source, cameras.get(source), steps, author, drawings, trace, limit, as_json=as_json)
     if folder and not as_json:
-        click.echo(f"drawn in {folder}/")
+        click.echo(f"drawn in {printable(folder)}/")
 
 
 def _one_input(
-    source: str, config: Config, steps: Steps, author: Author, folder: Path | None, limit: int | None, *, as_json: bool
-) -> None:
+    source: str, camera: Camera | None, steps: Steps, author: Author, drawings: Drawings | None, trace: Trace | None,
+    limit: int | None, *, as_json: bool,
+) -> None:  # fmt: skip
     shown = without_credentials(source)
     if others := passed_over(source):
-        click.echo(
-            f"note: {others} file{'s' * (others > 1)} in {printable(shown)} are no pictures and are passed over", err=True
-        )
+        what = "1 file" if others == 1 else f"{others} files"
+        are = "is no picture and is" if others == 1 else "are no pictures and are"
+        click.echo(f"note: {what} in {printable(shown)} {are} passed over", err=True)
     with ExitStack() as stack:
-        bar = stack.enter_context(Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()))
+        bar = stack.enter_context(work_bar(stays_clear=as_json))
         task = bar.add_task(printable(shown), total=limit)
         video: VideoSink | None = None
         seq = 0
-        for seq, (name, frame) in enumerate(_named(source, config, limit), 1):
+        frames = named_frames(source, camera, damaged=_tell_damaged)
+        for seq, (name, frame) in enumerate(islice(frames, limit), 1):
             result = steps.run(frame)
+            if trace:
+                trace.frame(author.camera, result, monotonic())
             body = _with_input(body_of(result, author, seq, frame.frame_time, encode_rle), name or shown)
             if as_json:
                 sys.stdout.write(encode(body).decode() + "\n")
             else:
                 click.echo(f"{printable(name or shown)}{_at(frame, name)}: {summary(body)}")
-            if folder and name:
-                write_picture(folder / f"{Path(name).stem}.jpg", annotate(frame, result.outcome, author.labels))
-            elif folder:
-                video = video or stack.enter_context(VideoSink(folder / f"{author.camera}.mp4"))
+            if drawings and name:
+                write_picture(drawings.place(Path(name).stem, ".jpg"), annotate(frame, result.outcome, author.labels))
+            elif drawings:
+                video = video or stack.enter_context(VideoSink(drawings.place(author.camera, ".mp4")))
                 video.write(annotate(frame, result.outcome, author.labels), frame.pts)
             bar.advance(task)
         if not seq:
@@ -96,10 +102,8 @@ def _one_input(
             )
 
 
-def _named(source: str, config: Config, limit: int | None) -> Iterator[tuple[str, Frame]]:
-    """(picture's file name or "", frame): pictures are drawn one by one, everything else as a video."""
-    camera = next((camera for camera in config.camera if source in (camera.name, camera.url)), None)
-    yield from islice(named_frames(source, camera), limit)
+def _tell_damaged(error: InputError) -> None:
+    click.echo(f"note: {printable(error.what, 1000)}; it is passed over", err=True)
 
 
 def _with_input(body: Body, name: str) -> Body:
@@ -113,10 +117,3 @@ def _camera_name(source: str) -> str:
 
 def _at(frame: Frame, name: str) -> str:
     return f" {frame.pts:8.2f} s" if not name and frame.pts is not None else ""
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise InputError(f"the folder {folder} cannot be made: {exc.strerror}", fix="name another --out folder") from exc

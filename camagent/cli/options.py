@@ -17,3 +17,11 @@ config_option = click.option(
     show_default=True,
     help="The file.",
 )
+
+trace_option = click.option(
+    "--trace",
+    "trace_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="F.json",
+    help="Write where every frame's time goes; open it in ui.perfetto.dev.",
+)

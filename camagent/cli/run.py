@@ -10,21 +10,24 @@ from types import FrameType
 import click
 
 from camagent import config_file
-from camagent.cli.options import config_option
+from camagent.cli.options import config_option, trace_option
 
 
 @click.command(epilog="Example: camagent run -c /etc/camagent/camagent.toml")
 @config_option
+@trace_option
 @click.option("-v", "--verbose", is_flag=True, help="Log details.")
-def command(path: Path, verbose: bool) -> None:
+def command(path: Path, trace_path: Path | None, verbose: bool) -> None:
     """Run the agent until SIGTERM. SIGHUP reads the configuration again; a bad file leaves the old one in force."""
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format="%(levelname)s %(message)s")
     loaded = config_file.load(path)
     from camagent.cli.serve import Servers, require_web
     from camagent.pipeline import Agent
+    from camagent.trace import Trace
 
     require_web(loaded.config)
-    agent = Agent(loaded)
+    trace = Trace(trace_path) if trace_path else None
+    agent = Agent(loaded, trace=trace)
     servers = Servers(agent)
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -43,3 +46,5 @@ def command(path: Path, verbose: bool) -> None:
         agent.run()
     finally:
         servers.stop()
+        if trace:
+            trace.close()

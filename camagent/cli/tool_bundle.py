@@ -7,11 +7,10 @@ from pathlib import Path
 import click
 
 from camagent import vitals
-from camagent.backends import installed
 from camagent.clock import SystemClock
 from camagent.config import Config
 from camagent.errors import InputError, printable
-from camagent.pipeline import TrustDesk, UsableBundle, load_model
+from camagent.pipeline import TrustDesk, UsableBundle, installed, load_model
 from firmware_pkg.verify import Policy
 from signing import trust as trusting
 

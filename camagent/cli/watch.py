@@ -95,14 +95,22 @@ def _show(topic: str, payload: bytes, camera: str | None, *, as_json: bool) -> N
         return
     try:
         body: Any = json.loads(payload)
-    except ValueError:
+    except (ValueError, RecursionError):  # no JSON, or brackets without end
         body = payload.decode("utf-8", "replace")
     if as_json:
         sys.stdout.write(json.dumps({"topic": topic, "body": body}) + "\n")
         sys.stdout.flush()
         return
-    words = _words(body) if isinstance(body, Mapping) else printable(body)
+    words = _told(body) if isinstance(body, Mapping) else printable(body)
     click.echo(f"{time.strftime('%H:%M:%S')}  {printable(topic):<32} {words}")
+
+
+def _told(body: Mapping[str, Any]) -> str:
+    """Anybody can publish: a body that is not what its `schema` says is shown as it came."""
+    try:
+        return _words(body)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+        return f"(not what its schema says) {printable(json.dumps(body))}"
 
 
 def _words(body: Mapping[str, Any]) -> str:

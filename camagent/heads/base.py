@@ -12,9 +12,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from camagent.backends import TensorSpec
 from camagent.errors import HeadMismatch, LabelCountMismatch
-from camagent.frame import Candidates, Classes, FloatArray
+from camagent.frame import Candidates, Classes, FloatArray, TensorSpec
 
 SEEN_SCORE = 0.01  # a cell with less is background: it does not count as a candidate
 

@@ -8,8 +8,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from camagent.backends import TensorSpec
-from camagent.frame import Candidates, FloatArray
+from camagent.frame import Candidates, FloatArray, TensorSpec
 from camagent.heads.base import (
     Arrays,
     HeadContext,

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from camagent.backends import TensorSpec
-from camagent.frame import Candidates
+from camagent.frame import Candidates, TensorSpec
 from camagent.heads.base import SEEN_SCORE, Arrays, Head, HeadContext
 
 Box = tuple[float, float, float, float]

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from camagent.backends import TensorSpec
 from camagent.errors import HeadMismatch, LabelCountMismatch
-from camagent.frame import Classes
+from camagent.frame import Classes, TensorSpec
 from camagent.heads import build_head
 from camagent.heads.base import HeadContext
 

@@ -13,8 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from camagent.backends import TensorSpec
-from camagent.frame import Candidates, ClassMap, Letterbox
+from camagent.frame import Candidates, ClassMap, Letterbox, TensorSpec
 from camagent.heads import HeadContext, SemanticMap, build_head
 from camagent.heads.masks import encode_class
 from camagent.heads.nms import nms

@@ -14,8 +14,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from camagent.backends import BackendOptions, TensorSpec
+from camagent.backends import BackendOptions
 from camagent.errors import BackendError
+from camagent.frame import TensorSpec
 from tests.lab.detector import detect
 from tests.lab.renderers import parts_of, render
 from tests.lab.spec import Op, load

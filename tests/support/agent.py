@@ -71,7 +71,9 @@ def make_bundle(folder: Path, model: str = "FastestDet.onnx", options: tuple[str
 class Listener:
     """Subscribes to everything below `prefix` and keeps it; a body that breaks its schema is a failure."""
 
-    def __init__(self, port: int, topic: str = "camagent/#") -> None:
+    def __init__(self, port: int, topic: str = "camagent/#", *, strict: bool = True) -> None:
+        """`strict`: only agents speak here, so every JSON body (commands aside) names its schema and fits it."""
+        self._strict = strict
         self.messages: list[tuple[str, bytes, bool]] = []
         self.wrong: list[str] = []
         self._lock = threading.Lock()
@@ -93,10 +95,11 @@ class Listener:
         assert exc is not None or not self.wrong, self.wrong
 
     def _receive(self, client: mqtt.Client, user: Any, message: mqtt.MQTTMessage) -> None:
-        if message.payload.startswith(b"{"):
+        if self._strict and message.payload.startswith(b"{") and "/cmd/" not in message.topic:
             body = json.loads(message.payload)
-            if "schema" in body:
-                self.wrong += [f"{message.topic}: {e.message}" for e in SCHEMAS[body["schema"]].iter_errors(body)]
+            schema = SCHEMAS.get(body.get("schema"))
+            errors = ["its schema is not known"] if schema is None else [e.message for e in schema.iter_errors(body)]
+            self.wrong += [f"{message.topic}: {error}" for error in errors]
         with self._lock:
             self.messages.append((message.topic, bytes(message.payload), message.retain))
 
@@ -145,6 +148,7 @@ class Agent:
         self.path = folder / "camagent.toml"
         self.write(cameras)
         self.prefix: Sequence[str] = ()  # what to put before the command
+        self.more_arguments: Sequence[str] = ()  # and behind it
         self.process: subprocess.Popen[bytes] | None = None
         self.log = folder / "agent.log"
 
@@ -165,7 +169,7 @@ class Agent:
 
     def start(self) -> None:
         with self.log.open("ab") as log:
-            command = [*self.prefix, sys.executable, "-m", "camagent", "run", "-c", str(self.path)]
+            command = [*self.prefix, sys.executable, "-m", "camagent", "run", "-c", str(self.path), *self.more_arguments]
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=self.environment)
 
     @property

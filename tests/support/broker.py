@@ -127,6 +127,7 @@ class Subscriber:
     def __init__(self, port: int, topic: str = "#", client_id: str = "subscriber") -> None:
         self.got: list[tuple[str, bytes]] = []
         self.retained: list[bool] = []
+        self.qos: list[int] = []
         self._topic = topic
         self._ready = threading.Event()
         self.client = Client(CallbackAPIVersion.VERSION2, client_id, protocol=MQTTProtocolVersion.MQTTv5)
@@ -144,6 +145,7 @@ class Subscriber:
     def _take(self, _client: Client, _data: object, message: MQTTMessage) -> None:
         self.got.append((message.topic, bytes(message.payload)))
         self.retained.append(message.retain)
+        self.qos.append(message.qos)
 
     def on(self, topic: str) -> list[bytes]:
         return [payload for at, payload in list(self.got) if at == topic]

@@ -1,0 +1,23 @@
+"""Progress on a terminal: a bar on stderr that leaves stdout alone and takes foreign text as text."""
+
+from __future__ import annotations
+
+import sys
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+
+def work_bar(*, stays_clear: bool) -> Progress:
+    """A bar that shows nothing unless stderr is a terminal.
+
+    Lines of stdout go past it only where both are the same terminal: everywhere else they would land on stderr. With
+    `stays_clear` there is no bar there either, so that what scripts read is never wrapped or mixed.
+    """
+    shared = sys.stdout.isatty()
+    on_terminal = sys.stderr.isatty() and not (stays_clear and shared)
+    return Progress(
+        TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(),
+        console=Console(stderr=True, highlight=False), transient=True, disable=not on_terminal,
+        redirect_stdout=on_terminal and shared, redirect_stderr=on_terminal,
+    )  # fmt: skip
