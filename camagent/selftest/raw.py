@@ -111,7 +111,7 @@ def floored(manifest: Manifest, runs: Sequence[Arrays]) -> Cause | None:
     scores = np.concatenate([best_per_cell(manifest, outputs) for outputs in runs] or [np.zeros(0)])
     scores = scores[np.isfinite(scores)]
     some = scores[scores > 0]
-    if len(scores) < _CELLS or not len(some) or float(some.min()) < _FLOOR:
+    if len(scores) < _CELLS or not 0 < len(some) <= len(scores) / 2 or float(some.min()) < _FLOOR:
         return None
     empty = f"{1 - len(some) / len(scores):.1%}"
     evidence = {"lowest score": round(float(some.min()), 3), "cells at exactly 0": empty, "expected": "small scores too"}
