@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from camagent.selftest.ladder import Count
 from camagent.selftest.margin import NOTHING, Score, floor_of, judge
 from camagent.selftest.memory_order import INTAKES, exhausts
 from camagent.selftest.report import Cause
-from camagent.selftest.structure import near_cells, scores_possible
+from camagent.selftest.structure import STRANGE, near_cells, scores_possible, signature
 from firmware_pkg.manifest import Manifest
 
 Arrays = tuple[NDArray[Any], ...]
@@ -48,7 +48,8 @@ class Examination:
         self.count = count
         self.manifest: Manifest = case.bundle.manifest  # the contract that the rungs go by; a wrong shape is mended on the way
         found, self.problems = known_pictures(case.bundle)
-        self.known = tuple(known for known in found if known.wanted)  # a picture with nothing on it cannot come back
+        # a picture with nothing on it cannot come back; an answer that was read from nonsense is none
+        self.known = tuple(_sound(known, self.manifest) for known in found if known.wanted)
         self.suspects: list[Cause] = []
         self.live: tuple[tuple[Frame, Run], ...] = ()  # stored live frames that have been inferred
         self.reference_likeness: float | None = None  # cosine of today's outputs and the stored ones for the stored input
@@ -154,6 +155,18 @@ class Examination:
         as_deployed = manifest.input == self.manifest.input and not variant.intake
         runs = [self.deployed(known) if as_deployed else self.run(known, manifest, variant.intake) for known in pictures]
         return [self.score(manifest, known, run, variant.exhaust) for known, run in zip(pictures, runs, strict=True)]
+
+
+def _sound(known: Known, manifest: Manifest) -> Known:
+    """Without the stored answer where the stored outputs do not look like the head's at all."""
+    if known.reference is None or not known.expect:
+        return known
+    try:
+        outputs = known.reference.outputs
+        sound = scores_possible(manifest, outputs) and signature(manifest, outputs) >= STRANGE
+    except (ValueError, IndexError):  # not even the shapes are this head's
+        sound = False
+    return known if sound else replace(known, expect=())
 
 
 def moved(run: Run, exhaust: str) -> Run:

@@ -18,7 +18,7 @@ from camagent.selftest.report import Cause
 ALIKE = 0.98  # cosine; int8 rounds, another runtime adds differently
 ALIKE_BITWISE = 0.99999
 _SURE = 0.995  # correlation of numbers that are one another's multiples
-_GAIN = 4.0  # a scale that was left out is no small thing
+_LEAST, _GAIN = 0.02, 4.0  # a scale that was left out is no small thing; scores that are a few times too low are another
 _UNRELATED = 0.3  # correlation
 _RANKED = 0.9
 
@@ -90,7 +90,7 @@ def _scaled(head: str, found: Arrays, wanted: Arrays) -> Cause | None:
     if now.shape != then.shape or statistics.correlation(now, then) < _SURE:
         return None
     slope, offset = (float(value) for value in np.polyfit(then, now, 1))
-    if 1 / _GAIN <= slope <= _GAIN:
+    if _LEAST <= slope <= _GAIN:
         return None
     words = f"score now = {slope:.4g} x then {offset:+.4g}"
     return cause("quant-params-ignored", {"outputs": words, "expected": "now = then"}, margin=1.0)

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from camagent.errors import BackendError, LabelCountMismatch
-from camagent.selftest import geometry, raw, relations, statistics, thresholds
-from camagent.selftest.examination import Examination, OutOfBudget
+from camagent.selftest import geometry, raw, relations, statistics, structure, thresholds
+from camagent.selftest.examination import Examination, OutOfBudget, moved
 from camagent.selftest.ladder import Outcome
 from camagent.selftest.margin import Score, mean
+from camagent.selftest.memory_order import exhausts
 from camagent.selftest.naming import cause, of_search, verify_variant
 from camagent.selftest.report import MOST_IN_A_SET, Cause, Tell, Trial, Value
 from camagent.selftest.rung_backend import of_error
@@ -126,7 +127,23 @@ class GoldenPictureRung:
         """What is only certain once no variant has brought anything back."""
         exam = self._exam
         stuck = next((one for one in exam.suspects if one.id in ("stale-inference-state", "constant-output")), None)
-        return stuck or raw.floored(exam.manifest, [exam.deployed(known).outputs for known in exam.known])
+        return stuck or self._by_look() or raw.floored(exam.manifest, [exam.deployed(known).outputs for known in exam.known])
+
+    def _by_look(self) -> Cause | None:
+        """Padding between rows loses the end of an output, so nothing may come back; the rest looks like the family again."""
+        exam = self._exam
+        run = exam.deployed(exam.known[0])
+        now = structure.signature(exam.manifest, run.outputs)
+        if now >= structure.STRANGE or exam.why_unreadable(exam.known[0]) is not None:
+            return None
+        ways = {words: name for output in run.outputs for words, name, _ in exhausts(output)}
+        looks = {words: structure.signature(exam.manifest, moved(run, words).outputs) for words in ways}
+        best = max(looks, key=lambda words: looks[words], default="")
+        if not best or looks[best] < now + structure.JUMP:
+            return None
+        evidence = {"outputs": best, "looks like the head's family": f"{now:.0%} -> {looks[best]:.0%}"}
+        others = ("output-transposed", "output-stride-or-layout")
+        return cause(ways[best], evidence, others=others, margin=0.8)
 
     def _refined(self, named: list[Cause]) -> list[Cause]:
         """What the outputs or an earlier rung say besides: another name for the same thing."""

@@ -16,13 +16,12 @@ from camagent.selftest.known import Known
 from camagent.selftest.margin import NOTHING, Score, mean
 from camagent.selftest.memory_order import EXCHANGED, INTAKES, exhausts
 from camagent.selftest.report import Tell
-from camagent.selftest.structure import signature
+from camagent.selftest.structure import JUMP, STRANGE, signature
 
 PICTURES = 2  # that variants are chosen by; the others are held back
 _TIE = 0.06  # margins that are closer say the same
 _STEP = 0.04  # what every further changed assumption must bring
 _FACT = 0.1
-_STRANGE, _FAMILIAR = 0.6, 0.7  # of a family's look
 _KEPT = 4  # inputs that go into the second round
 
 
@@ -106,7 +105,7 @@ def _memory_orders(exam: Examination, run: Run) -> Iterator[Variant]:
         if words == EXCHANGED:
             telling = exam.why_unreadable(exam.known[0]) is not None or bool(exam.known[0].expect)
         else:
-            telling = now < _STRANGE and signature(manifest, moved(run, words).outputs) >= _FAMILIAR
+            telling = now < STRANGE and signature(manifest, moved(run, words).outputs) >= now + JUMP
         if telling:
             others = tuple(other for other in ("output-stride-or-layout", "output-transposed") if other != cause)
             others += ("seg-all-background",) if manifest.head.name == "semantic" else ()

@@ -22,6 +22,7 @@ _TWICE = (0.49, 0.74)
 _CELLS = 60
 _SUM = 0.06  # what rounding may add to a sum of probabilities
 _QUIET = 0.05
+STRANGE, JUMP = 0.6, 0.3  # of a family's look, 0..1: below it, and what another order must add to it
 
 
 def scores_possible(manifest: Manifest, outputs: Sequence[NDArray[Any]]) -> bool:
