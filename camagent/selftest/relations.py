@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from camagent.selftest import statistics
 from camagent.selftest.anatomy import parts_of
 from camagent.selftest.examination import Arrays, Examination
+from camagent.selftest.memory_order import exhausts
 from camagent.selftest.naming import cause
 from camagent.selftest.report import Cause
 
@@ -19,6 +20,8 @@ ALIKE = 0.98  # cosine; int8 rounds, another runtime adds differently
 ALIKE_BITWISE = 0.99999
 _SURE = 0.995  # correlation of numbers that are one another's multiples
 _LEAST, _GAIN = 0.02, 4.0  # a scale that was left out is no small thing; scores that are a few times too low are another
+_ORDERED = 0.995
+_LEFT = 0.4  # of the values
 _UNRELATED = 0.3  # correlation
 _RANKED = 0.9
 
@@ -38,7 +41,7 @@ def explain(exam: Examination) -> Cause | None:
     if pair is None:
         return None
     found, wanted = pair
-    return _permuted(found, wanted) or _scaled(exam.manifest.head.name, found, wanted)
+    return _permuted(found, wanted) or _scaled(exam.manifest.head.name, found, wanted) or _reordered(found, wanted)
 
 
 def _pair(exam: Examination) -> tuple[Arrays, Arrays] | None:
@@ -94,3 +97,24 @@ def _scaled(head: str, found: Arrays, wanted: Arrays) -> Cause | None:
         return None
     words = f"score now = {slope:.4g} x then {offset:+.4g}"
     return cause("quant-params-ignored", {"outputs": words, "expected": "now = then"}, margin=1.0)
+
+
+def _reordered(found: Arrays, wanted: Arrays) -> Cause | None:
+    """The stored values stand in today's outputs in another memory order."""
+    for index, (one, two) in enumerate(zip(found, wanted, strict=True)):
+        if one.size != two.size or (one.shape == two.shape and statistics.correlation(one, two) >= _ORDERED):
+            continue
+        for words, name, guess in exhausts(one):
+            if guess.shape == two.shape and _kept(guess, two) >= _ORDERED:
+                evidence = {"output": index, "fits the stored one when": words, "correlation": round(_kept(guess, two), 4)}
+                others = ("output-transposed", "output-stride-or-layout")
+                return cause(name, evidence, others=others, margin=1.0)
+    return None
+
+
+def _kept(guess: NDArray[Any], stored: NDArray[Any]) -> float:
+    """Correlation of what was not lost: padding pushes the end out of the buffer."""
+    there = guess.reshape(-1) != 0
+    if there.mean() < _LEFT:
+        return 0.0
+    return statistics.correlation(guess.reshape(-1)[there], stored.reshape(-1)[there])
