@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.agent import SINET, Agent, Body, Listener, camera, make_bundle
+from tests.support.agent import SINET, Agent, Body, Listener, camagent, camera, make_bundle
 from tests.support.broker import Broker, running, wait_for
 from tests.support.camera import RtspCamera, need_ffmpeg
 from tests.support.data import shared
 from tests.support.fake_broker import Connection, connack, faking
+from tests.test_agent import classifier
 
 FPS = 4.0
 SOON_S = 60  # 15 s on a machine that has nothing else to do
@@ -44,6 +45,16 @@ def clip(folder: Path, name: str, filters: str) -> Path:
     return path
 
 
+def overflowing(folder: Path) -> Path:
+    """A bundle whose model gives NaN for everything, as one in half precision does that overflows."""
+    (folder / "labels.txt").write_text("day\nnight\n")
+    made = folder / "nan.cambundle"
+    done = camagent("bundle", "create", str(classifier(folder, (float("nan"), 0.0))), "--name", "nan", "--version", "1",
+                    "--head", "classify", "--labels", str(folder / "labels.txt"), "-o", str(made))  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return made
+
+
 STREAMS = {
     "frozen": "",
     "black": ",lutyuv=y=16:u=128:v=128,noise=alls=4:allf=t",
@@ -65,6 +76,7 @@ def test_every_kind_of_silence_has_its_reason(tmp_path: Path, bundle: Path, brok
             camera(person, bundle, "off", fps=FPS),
             camera(picture, bundle, "picture", fps=FPS, publish="every-frame"),
             camera(picture, make_bundle(tmp_path, "SINet.onnx", SINET, a="background", b="person"), "map", fps=FPS),
+            camera(person, overflowing(tmp_path), "nan", fps=FPS),
             camera(person, bundle, "label", fps=FPS) + '[camera.filter]\nlabels = ["cat"]\n',
             camera(person, bundle, "area", fps=FPS) + "[camera.filter]\nmin_area = 300000\n",
             camera(person, bundle, "zone", fps=FPS) + CORNER,
@@ -88,6 +100,7 @@ def test_every_kind_of_silence_has_its_reason(tmp_path: Path, bundle: Path, brok
         told("area", "all-filtered-by-area")
         told("zone", "all-filtered-by-zone")
         told("masked", "masked")
+        told("nan", "model-output-invalid")
         lists_without_anything = told("empty", "all-below-threshold")
         assert lists_without_anything["counters"]["published"] > 0
         for name in ("night", "still", "picture", "map"):
