@@ -64,6 +64,7 @@ format: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m bench.frame_cost
+	$(BIN)/python -m bench.health_cost
 	$(BIN)/python -m bench.verify
 
 docs: $(VENV)/.installed

@@ -132,13 +132,22 @@ class HealthModel(msgspec.Struct, frozen=True, kw_only=True):
     signature: Literal["verified", "unsigned"]
 
 
+class HealthPicture(msgspec.Struct, frozen=True, kw_only=True):
+    """What the newest pictures are like, without privacy masks and the edges where cameras write; levels of 255."""
+
+    brightness: float | None  # median; null before the first look
+    contrast: float | None  # between the darkest and the brightest parts
+    unchanged_s: float  # how long it has been the same picture
+    masked: float  # share under privacy masks
+
+
 class CameraHealthBody(Body, frozen=True, kw_only=True):
     """`<camera>/health`: where frames and detections are, and why there are none."""
 
     camera: str
     run: int
     state: Literal["running", "waiting-source", "waiting-bundle", "off", "failed"]
-    reason: str | None  # why nothing is published; null while something is
+    reason: str | None  # why nothing is seen; null while something is
     detail: str | None  # the reason in words, with its numbers
     counters: dict[str, int]
     score_max: float | None  # best raw score since the last health message
@@ -148,6 +157,7 @@ class CameraHealthBody(Body, frozen=True, kw_only=True):
     rss: int  # bytes, of the whole agent
     model: HealthModel | None
     latency_ms: dict[str, float]  # means since the last health message
+    picture: HealthPicture | None = None
     source: dict[str, Any] = {}  # codec, size, key-frame interval, decoder errors: what is known of the stream
     errors: dict[str, int] = {}  # counted and survived, by kind
     probe: bool | UnsetType = UNSET

@@ -9,17 +9,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from camagent.backends import BackendOptions
-from camagent.bodies import CameraHealthBody, DetectBody, HealthModel, encode
+from camagent.bodies import CameraHealthBody, DetectBody, HealthModel, HealthPicture, encode
 from camagent.clock import Clock
 from camagent.config import Camera
 from camagent.errors import BackendError, CodedError, printable
-from camagent.frame import Classes, Detections, Frame, Result
-from camagent.health import CameraCounters, CameraFacts, Finding, State, reason
+from camagent.frame import Classes, Detections, Frame, Prepared, Result
+from camagent.health import CameraCounters, Finding, State
 from camagent.messages import Author, Message, Topics, body_of, message_of
 from camagent.model_holder import Habits, Loaded, ModelHolder
-from camagent.models import UsableBundle
+from camagent.models import UsableBundle, is_path
+from camagent.picture_check import PictureCheck, PictureFacts
+from camagent.reasons import CameraFacts, reason
 from camagent.slot import Slot
-from camagent.sources import Source, SourceStatus, open_source
+from camagent.sources import Source, SourceStatus, is_url, open_source
 from camagent.stage import Stage
 from camagent.steps import encode_rle
 from camagent.vitals import rss_bytes
@@ -63,7 +65,7 @@ class CameraRunner:
     def __init__(self, camera: Camera, around: Surroundings, switch: Switch, next_seq: Callable[[], int]) -> None:
         """Opens nothing yet. Raises ConfigError or InputError for a source that cannot be."""
         self.camera = camera
-        self.counters = CameraCounters(around.clock.monotonic)
+        self.counters = CameraCounters(around.clock.monotonic, camera.fps)
         self.switch = switch
         self._around = around
         self._slot: Slot[Frame] = Slot()
@@ -71,6 +73,9 @@ class CameraRunner:
         self._failed: Finding | None = None
         self._next_seq = next_seq
         self._last_class: int | None = None
+        self._check = PictureCheck([mask.polygon for mask in camera.mask], camera.fps)
+        self._began = around.clock.monotonic()
+        self._has_seen: Loaded | None = None  # the model that has found something here
         habits = Habits(around.topics.agent, around.run, around.options, around.clock, around.load_bundle, around.tell_failed)
         self._models = ModelHolder(camera, habits, self.counters.errors, self._died)
         self._reader = Stage(f"{camera.name}-reader", self._read, self._died)
@@ -105,6 +110,8 @@ class CameraRunner:
 
     def turn(self, switch: Switch) -> None:
         """Switches detection on or off and publishes the answer."""
+        if switch.on and not self.switch.on:
+            self._began = self._around.clock.monotonic()
         self.switch = switch
         self.publish_switch()
 
@@ -134,10 +141,8 @@ class CameraRunner:
 
     def finding(self) -> Finding | None:
         """Why nothing is published; None while something is."""
-        source = self.source
-        window = self.counters.window()
-        now = self._around.clock.monotonic()
-        loaded = self._models.loaded
+        source, clock, loaded = self.source, self._around.clock, self._models.loaded
+        now = clock.monotonic()
         facts = CameraFacts(
             state=self.state(),
             source=Finding(source.reason, source.sentence) if source.reason else None,
@@ -145,10 +150,17 @@ class CameraRunner:
             delivery=self._around.delivery(self.counters.last_outcome),
             frame_age=None if source.last_frame is None else now - source.last_frame,
             stall_timeout=self.camera.stall_timeout,
-            window=window,
+            window=self.counters.window(),
             detects=loaded is None or loaded.steps.manifest.task.startswith("detect"),
             min_score=loaded.steps.rule.min_score if loaded else 0.0,
             by=self.switch.by,
+            picture=self._check.facts(),
+            stream=is_url(self.camera.url),
+            key_interval=source.key_interval,
+            age_s=now - max(self._began, loaded.opened_at if loaded else self._began),
+            patience_s=self.counters.window_s,
+            proven=loaded is not None and (loaded is self._has_seen or self._was_tested(loaded)),
+            unanswered_s=self.counters.unanswered_s,
         )
         return reason(facts)
 
@@ -181,6 +193,7 @@ class CameraRunner:
             rss=rss_bytes(),
             model=model,
             latency_ms=dict(window.latency_ms),
+            picture=_picture_facts(self._check.facts()),
             source=_source_facts(source),
             errors=dict(self.counters.errors),
         )
@@ -210,7 +223,7 @@ class CameraRunner:
         assert loaded is not None
         trial = loaded.bundle.trial
         try:
-            result = loaded.steps.run(frame)
+            result = loaded.steps.run(frame, self._look)
         except BackendError as exc:
             if not self.counters.errors[exc.code]:
                 log.error("%s: %s", self.camera.name, exc.render())  # noqa: TRY400  a sentence, not a traceback
@@ -227,10 +240,19 @@ class CameraRunner:
             return
         if trial is not None:
             trial.inferred(self.camera.name)
-        self.counters.inferred(result.counts, result.latency)
+        self.counters.inferred(result.counts, result.latency, result.invalid)
+        if result.counts.kept_by_nms:
+            self._has_seen = loaded
         self._around.trace(self.camera.name, result)
         if self._worth_publishing(result):
             self._publish(result, loaded.author)
+
+    def _look(self, prepared: Prepared) -> None:
+        self._check.see(prepared, self._around.clock.monotonic())
+
+    def _was_tested(self, loaded: Loaded) -> bool:
+        """Whether a golden picture with something on it was shown to this model here, as every bundle of the store is."""
+        return not is_path(self.camera.bundle) and any(item.expect for item in loaded.steps.manifest.golden)
 
     def _worth_publishing(self, result: Result) -> bool:
         match result.outcome:
@@ -250,8 +272,9 @@ class CameraRunner:
             seq = self._next_seq()
             around.note_seq(name, around.run, seq)
         body = body_of(result, author, seq, around.clock.wall(), encode_rle)
-        self.counters.published()
-        around.send(message_of(body, around.topics, name, around.qos))
+        message = message_of(body, around.topics, name, around.qos)
+        self.counters.published(answered=message.lane is not None)
+        around.send(message)
 
     def _died(self, stage: str, exc: BaseException) -> None:
         log.error("%s ended by %r", stage, exc, exc_info=exc)
@@ -272,6 +295,14 @@ def _as_failed_trial(exc: BaseException) -> TrialFailed:
 def _model_facts(loaded: Loaded) -> HealthModel:
     ref, steps = loaded.author.model, loaded.steps
     return HealthModel(name=ref.name, version=ref.version, backend=steps.backend_name, signature=steps.signature)
+
+
+def _picture_facts(picture: PictureFacts) -> HealthPicture:
+    tone = picture.tone
+    return HealthPicture(
+        brightness=round(tone.median, 1) if tone else None, contrast=round(tone.high - tone.low, 1) if tone else None,
+        unchanged_s=round(picture.still_s, 1), masked=round(picture.masked, 3),
+    )  # fmt: skip
 
 
 def _source_facts(source: SourceStatus) -> dict[str, Any]:

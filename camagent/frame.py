@@ -101,10 +101,11 @@ class Letterbox:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """The network's input. `tensor` is a reused buffer: it is valid until the next frame is prepared."""
+    """The network's input. Its arrays are reused buffers: they are valid until the next frame is prepared."""
 
     tensor: NDArray[np.generic]  # (1, 3, h, w) or (1, h, w, 3), as the manifest says
     letterbox: Letterbox
+    pixels: NDArray[np.uint8]  # (h, w, 3), what the tensor was made of, in the network's colour order
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -223,6 +224,7 @@ class Result:
     counts: StageCounts
     latency: Latency
     letterbox: Letterbox = field(repr=False)
+    invalid: int | None = None  # NaN and infinite values in the model's outputs; None where this frame's were not searched
 
 
 def _check_lengths(boxes: FloatArray, scores: FloatArray, class_ids: IntArray) -> None:

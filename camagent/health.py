@@ -1,6 +1,6 @@
-"""What every stage counts, and why nothing is published: an empty result always has a reason.
+"""What every stage counts. Counters only ever grow; rates, means and the reason (reasons.py) look at the last seconds.
 
-Counters only ever grow; rates, means and the reason look at the last `WINDOW_S` seconds. Each number has one writing thread.
+Each number has one writing thread.
 """
 
 from __future__ import annotations
@@ -8,12 +8,19 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from operator import add, attrgetter
 from typing import Literal, Protocol, TypeAlias
 
 WINDOW_S = 10.0
+_WINDOW_FRAMES = 3.0  # a camera that is looked at less often than every few seconds has a longer window
 _BUCKET_S = 1.0
 STEPS = ("decode", "preprocess", "infer", "postprocess", "total")
 FUNNEL = ("candidates", "scored", "kept_by_nms", "kept_by_label", "kept_by_area", "kept_by_zone")
+
+_SUMS = (*FUNNEL, *STEPS)
+# lists in the order of these names rather than mappings: this is done with every frame
+_funnel_of = attrgetter(*FUNNEL)
+_latency_of = attrgetter(*STEPS)
 
 State: TypeAlias = Literal["running", "waiting-source", "waiting-bundle", "off", "failed"]
 
@@ -60,9 +67,10 @@ class Bucket:
     inferred: int = 0
     published: int = 0
     errors: int = 0
+    searched: int = 0
+    invalid: int = 0
     score_max: float = 0.0
-    funnel: Counter[str] = field(default_factory=Counter)
-    latency: Counter[str] = field(default_factory=Counter)
+    sums: list[float] = field(default_factory=lambda: [0] * len(_SUMS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +84,8 @@ class Window:
     score_max: float
     funnel: Mapping[str, int]
     latency_ms: Mapping[str, float]
+    searched: int = 0  # frames whose outputs were searched for NaN
+    invalid: int = 0  # of these, frames that had some
 
     @property
     def fps(self) -> float:
@@ -86,32 +96,36 @@ class Window:
 class CameraCounters:
     """One camera's counters. `inferred` and `failed` are called by the worker, `outcome` by the network thread."""
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
+    def __init__(self, monotonic: Callable[[], float], fps: float = 10.0) -> None:
+        """`fps`: of inference, as configured."""
+        self.window_s = max(WINDOW_S, _WINDOW_FRAMES / fps)
         self._monotonic = monotonic
         self._started = monotonic()
-        self._buckets: deque[Bucket] = deque(maxlen=round(WINDOW_S / _BUCKET_S) + 1)
-        self.totals: Counter[str] = Counter(dict.fromkeys((*FUNNEL, "inferred", "tracked", "published"), 0))
+        self._buckets: deque[Bucket] = deque(maxlen=round(self.window_s / _BUCKET_S) + 1)
+        self._unanswered: float | None = None  # when the oldest message was made of those since the broker's last answer
+        self._published = self._inferred = 0
+        # sums of the buckets before the newest, and that one: replaced together, so that no reader counts one twice
+        self._past: tuple[list[float], Bucket | None] = ([0] * len(_SUMS), None)
         self.outcomes: Counter[str] = Counter({"acknowledged": 0, "refused": 0})
         self.errors: Counter[str] = Counter()
         self.last_outcome = ""  # of the newest message that the broker answered for
 
-    def inferred(self, counts: Counts, latency: Steps) -> None:
-        """One frame went the whole way."""
+    def inferred(self, counts: Counts, latency: Steps, invalid: int | None = None) -> None:
+        """One frame went the whole way; `invalid` values were found in the model's outputs, None where nobody searched."""
         bucket = self._bucket()
         bucket.inferred += 1
+        bucket.searched += invalid is not None
+        bucket.invalid += bool(invalid)
         bucket.score_max = max(bucket.score_max, counts.score_max)
-        for name in FUNNEL:
-            value = getattr(counts, name)
-            bucket.funnel[name] += value
-            self.totals[name] += value
-        for name in STEPS:
-            bucket.latency[name] += getattr(latency, name)
-        self.totals["inferred"] += 1
+        bucket.sums = list(map(add, bucket.sums, (*_funnel_of(counts), *_latency_of(latency))))
+        self._inferred += 1
 
-    def published(self) -> None:
-        """One result was handed to delivery."""
-        self._bucket().published += 1
-        self.totals["published"] += 1
+    def published(self, *, answered: bool = False) -> None:
+        """One result was handed to delivery; `answered`: the broker is to acknowledge it."""
+        (self._buckets[-1] if self._buckets else self._bucket()).published += 1  # of the frame that was just counted
+        self._published += 1
+        if answered and self._unanswered is None:
+            self._unanswered = self._monotonic()
 
     def failed(self, kind: str) -> None:
         """The model failed on a frame, or something else that is survived; `kind` is an error code."""
@@ -122,31 +136,47 @@ class CameraCounters:
         """What became of messages: acknowledged, refused, dropped .."""
         self.outcomes[kind] += number
         self.last_outcome = kind
+        self._unanswered = None
+
+    @property
+    def totals(self) -> dict[str, int]:
+        """What every stage let through since the start."""
+        past, bucket = self._past
+        sums = past if bucket is None else map(add, past, bucket.sums)
+        stages = {name: int(value) for name, value in zip(FUNNEL, sums, strict=False)}
+        return {**stages, "inferred": self._inferred, "tracked": 0, "published": self._published}
+
+    @property
+    def unanswered_s(self) -> float:
+        """Seconds that results wait for any answer of the broker; 0 while none does."""
+        since = self._unanswered
+        return 0.0 if since is None else self._monotonic() - since
 
     def window(self) -> Window:
-        """The last `WINDOW_S` seconds."""
+        """The last `window_s` seconds."""
         now = self._monotonic()
-        recent = [bucket for bucket in tuple(self._buckets) if bucket.start > now - WINDOW_S]
-        funnel: Counter[str] = Counter()
-        latency: Counter[str] = Counter()
-        for bucket in recent:
-            funnel.update(bucket.funnel)
-            latency.update(bucket.latency)
+        recent = [bucket for bucket in tuple(self._buckets) if bucket.start > now - self.window_s]
         inferred = sum(bucket.inferred for bucket in recent)
+        sums = dict(zip(_SUMS, map(sum, zip([0] * len(_SUMS), *(bucket.sums for bucket in recent), strict=True)), strict=True))
         return Window(
-            seconds=min(WINDOW_S, max(now - self._started, _BUCKET_S)),
+            seconds=min(self.window_s, max(now - self._started, _BUCKET_S)),
             inferred=inferred,
             published=sum(bucket.published for bucket in recent),
             errors=sum(bucket.errors for bucket in recent),
             score_max=max((bucket.score_max for bucket in recent), default=0.0),
-            funnel=funnel,
-            latency_ms={name: round(latency[name] / inferred, 2) for name in STEPS} if inferred else {},
+            funnel={name: int(sums[name]) for name in FUNNEL},
+            latency_ms={name: round(sums[name] / inferred, 2) for name in STEPS} if inferred else {},
+            searched=sum(bucket.searched for bucket in recent),
+            invalid=sum(bucket.invalid for bucket in recent),
         )
 
     def _bucket(self) -> Bucket:
         now = self._monotonic()
         if not self._buckets or now - self._buckets[-1].start >= _BUCKET_S:
-            self._buckets.append(Bucket(now))
+            past, last = self._past
+            bucket = Bucket(now)
+            self._buckets.append(bucket)
+            self._past = (past if last is None else list(map(add, past, last.sums)), bucket)
         return self._buckets[-1]
 
 
@@ -156,59 +186,3 @@ class Finding:
 
     code: str
     detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class CameraFacts:
-    """Everything the reason is judged by."""
-
-    state: State
-    source: Finding | None  # what the source itself complains of
-    bundle: Finding | None  # why no model runs
-    delivery: Finding | None  # why messages do not reach the broker
-    frame_age: float | None
-    stall_timeout: float
-    window: Window
-    detects: bool  # false for maps, published with every frame, and classes, published on change: silence is no finding there
-    min_score: float
-    by: str = ""  # who switched detection off
-
-
-def reason(facts: CameraFacts) -> Finding | None:
-    """Why nothing is published, upstream first; None while something is published and delivered."""
-    return _upstream(facts) or _funnel(facts) or facts.delivery
-
-
-def _upstream(facts: CameraFacts) -> Finding | None:
-    window = facts.window
-    if facts.state == "off":
-        return Finding("disabled-by-request", f"detection was switched off by {facts.by or 'a request'}")
-    if facts.bundle:
-        return facts.bundle
-    if facts.source:
-        return facts.source
-    if facts.frame_age is None or facts.frame_age > facts.stall_timeout:
-        age = "yet" if facts.frame_age is None else f"for {facts.frame_age:.1f} s"
-        return Finding("no-frames", f"no frame was decoded {age}")
-    if window.errors and not window.inferred:
-        return Finding("inference-failing", f"the model failed on all of {window.errors} frames in {window.seconds:.0f} s")
-    if not window.inferred:
-        return Finding("no-frames", f"no frame reached the model in {window.seconds:.0f} s")
-    return None
-
-
-def _funnel(facts: CameraFacts) -> Finding | None:
-    window = facts.window
-    if window.published or not facts.detects:
-        return None
-    frames = f"in {window.inferred} frames"
-    left = window.funnel
-    if not left["candidates"]:
-        return Finding("no-candidates", f"no cell reached a score of 0.01 {frames}; best {window.score_max:.4f}")
-    if not left["scored"]:
-        best = f"best score {window.score_max:.3f}, threshold {facts.min_score:g}"
-        return Finding("all-below-threshold", f"{left['candidates']} candidates {frames}, none above the threshold: {best}")
-    for name, before in (("label", "kept_by_nms"), ("area", "kept_by_label"), ("zone", "kept_by_area")):
-        if left[before] and not left[f"kept_by_{name}"]:
-            return Finding(f"all-filtered-by-{name}", f"{left[before]} objects {frames}, the {name} filter let none through")
-    return Finding("healthy-empty", f"every stage works and nothing is seen {frames}; best score {window.score_max:.3f}")

@@ -38,6 +38,7 @@ class Loaded:
     bundle: UsableBundle
     steps: Steps
     author: Author
+    opened_at: float  # monotonic seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class ModelHolder:
         self, camera: Camera, habits: Habits, errors: Counter[str], died: Callable[[str, BaseException], None]
     ) -> None:
         """Opens nothing yet."""
-        self.refused: Finding | None = Finding("no-bundle", "the bundle is still being loaded")
+        self.refused: Finding | None = Finding("starting", "the bundle is still being loaded")
         self.loaded: Loaded | None = None
         self._camera, self._habits, self._errors, self._died = camera, habits, errors, died
         self._next: Loaded | None = None
@@ -173,7 +174,8 @@ class ModelHolder:
         for label in unknown_labels(camera, labels, groups):
             log.warning("%s: the model has no label %r, so the filter can never let it through", camera.name, label)
         ref = ModelRef(name=manifest.name, version=manifest.version)
-        return Loaded(bundle, steps, Author(self._habits.agent, camera.name, self._habits.run, ref, labels, groups))
+        author = Author(self._habits.agent, camera.name, self._habits.run, ref, labels, groups)
+        return Loaded(bundle, steps, author, self._habits.clock.monotonic())
 
     def _take(self, newer: Loaded) -> None:
         older, self.loaded, self.refused = self.loaded, newer, None

@@ -292,7 +292,7 @@ class Agent:
     def _delivery(self, last_outcome: str) -> Finding | None:
         state = self.mqtt.snapshot()
         if last_outcome in _NOT_DELIVERED and state.rejection is not None:
-            return Finding(state.rejection.code, f"{state.rejection.topic}: {state.rejection.detail}")
+            return Finding(state.rejection.code, f"not delivered: {state.rejection.topic}: {state.rejection.detail}")
         return None if state.code is None else Finding(state.code, state.detail or state.state)
 
     def _client(self) -> MqttClient:

@@ -82,7 +82,7 @@ class Preprocessor:
             self._store_planes(pixels)
         else:
             self._store_pixels(pixels)
-        return Prepared(self._tensor, self._placement.letterbox)
+        return Prepared(self._tensor, self._placement.letterbox, pixels)
 
     def _scaled(self, picture: av.VideoFrame, to: Placement) -> NDArray[np.uint8]:
         """(network height, network width, 3), 0..255, in the network's colour order."""

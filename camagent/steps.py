@@ -5,7 +5,7 @@ Frame -> preprocess -> backend -> head -> filters -> Result
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -38,6 +38,8 @@ from camagent.models import UsableBundle
 from camagent.preprocess import Preprocessor
 from firmware_pkg.manifest import InputSpec, Manifest
 
+INVALID_EVERY_S = 1.0  # how often outputs are searched for NaN: of a large output on a small core that takes a millisecond
+
 
 class Steps:
     """One loaded model with one camera's filter. Belongs to one thread; `close` frees the model."""
@@ -61,11 +63,13 @@ class Steps:
             self.backend.close()
             raise
         self._preprocessor = Preprocessor(self.manifest.input)
+        self._search_at = float("-inf")
 
-    def run(self, frame: Frame) -> Result:
-        """The whole way of one frame. Raises BackendError when the model fails on it."""
+    def run(self, frame: Frame, look: Callable[[Prepared], None] = lambda _: None) -> Result:
+        """The whole way of one frame; `look` is shown what the model gets. Raises BackendError when the model fails on it."""
         started = perf_counter()
         prepared = self.prepare(frame)
+        look(prepared)
         tensor_ready = perf_counter()
         outputs = self.backend.infer(prepared.tensor)
         inferred = perf_counter()
@@ -78,7 +82,7 @@ class Steps:
             postprocess=(done - inferred) * 1e3,
             total=(self._clock.monotonic() - frame.arrived) * 1e3,
         )
-        return Result(frame, outcome, counts, latency, prepared.letterbox)
+        return Result(frame, outcome, counts, latency, prepared.letterbox, self._invalid(outputs, done))
 
     def prepare(self, frame: Frame) -> Prepared:
         """The frame as the network's input; valid until the next call."""
@@ -94,6 +98,12 @@ class Steps:
             rows, columns = letterbox.grid_index(width, height)
             return ClassMap(decoded.ids, rows, columns, decoded.score_max), StageCounts(score_max=decoded.score_max)
         return decoded, _counts_of(decoded, self.rule.min_score)
+
+    def _invalid(self, outputs: Sequence[NDArray[Any]], now: float) -> int | None:
+        if now < self._search_at:
+            return None
+        self._search_at = now + INVALID_EVERY_S
+        return invalid_values(outputs)
 
     def warm_up(self) -> None:
         """Runs the model once on a textured picture: the first run allocates, and zeros upset some decoders."""
@@ -111,6 +121,12 @@ def encode_rle(found: ClassMap, class_id: int) -> tuple[tuple[int, int], str]:
     """One class's pixels in source size as COCO RLE: ([height, width], counts)."""
     made = encode_class(found, class_id)
     return made.size, made.counts
+
+
+def invalid_values(outputs: Sequence[NDArray[Any]]) -> int:
+    """How many values are NaN or infinite."""
+    real = (output for output in outputs if output.dtype.kind == "f")
+    return sum(output.size - int(np.count_nonzero(np.isfinite(output))) for output in real)
 
 
 def require_input(spec: InputSpec, inputs: Sequence[TensorSpec]) -> None:

@@ -121,7 +121,7 @@ class Workbench:
 def prepare(frame: Frame, spec: InputSpec) -> Prepared:
     """The network's input under this contract, in memory of its own."""
     prepared = Preprocessor(spec).prepare(frame)
-    return Prepared(prepared.tensor.copy(), prepared.letterbox)
+    return Prepared(prepared.tensor.copy(), prepared.letterbox, prepared.pixels.copy())
 
 
 def head_of(manifest: Manifest, outputs: Sequence[NDArray[Any]], names: Sequence[str] = ()) -> Head:

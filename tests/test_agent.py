@@ -392,7 +392,7 @@ def test_filters_zones_and_reasons_reach_health(tmp_path: Path, bundle: Path, br
             assert name in counters
 
 
-def classifier(folder: Path) -> Path:
+def classifier(folder: Path, bias: tuple[float, float] = (0.0, 3.0)) -> Path:
     """A model of two classes that always prefers the second, made here."""
     from onnx import TensorProto, helper
 
@@ -404,7 +404,7 @@ def classifier(folder: Path) -> Path:
     ]
     weights = [
         helper.make_tensor("w", TensorProto.FLOAT, [3, 2], [0.0] * 6),
-        helper.make_tensor("b", TensorProto.FLOAT, [2], [0.0, 3.0]),
+        helper.make_tensor("b", TensorProto.FLOAT, [2], list(bias)),
     ]
     x, y = value("x", TensorProto.FLOAT, [1, 3, 32, 32]), value("y", TensorProto.FLOAT, [1, 2])
     model = helper.make_model(helper.make_graph(nodes, "g", [x], [y], weights), opset_imports=[helper.make_opsetid("", 17)])

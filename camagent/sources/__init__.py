@@ -71,4 +71,13 @@ def open_source(camera: Camera, *, clock: Clock | None = None, rng: Random | Non
     return VideoFile(camera, path, clock)
 
 
-__all__ = ["Source", "SourceStatus", "decode_picture", "is_picture", "list_pictures", "open_source", "without_credentials"]
+__all__ = [
+    "Source",
+    "SourceStatus",
+    "decode_picture",
+    "is_picture",
+    "is_url",
+    "list_pictures",
+    "open_source",
+    "without_credentials",
+]
