@@ -14,7 +14,8 @@ from camagent.selftest.examine import examine
 from camagent.selftest.report import Report
 from tests.lab import analytic, draw, inject
 from tests.lab.inject.pairs import pair
-from tests.lab.rig import Rig, curable, harmless, verified
+from tests.lab.referee import curable, harmless, true_names, verified
+from tests.lab.rig import Rig
 
 Kind = Literal["fault", "healthy", "pair"]
 
@@ -55,6 +56,7 @@ class Row:
     scenario: str  # S1: golden answers by the wrong contract; S2: by the right one
     harmless: bool
     curable: bool
+    also: tuple[str, ...] = ()  # other true names of what is wrong
     verdict: str = "error"
     named: tuple[Named, ...] = ()
     inferences: int = 0
@@ -84,7 +86,8 @@ def run(job: Job) -> Row:
     """Builds, examines, judges. What the self-test raises is a row too."""
     rig, causes, layers = build(job)
     try:
-        row = Row(job, causes, layers, rig.name, "S1" if rig.made_by == "deployed" else "S2", harmless(rig), curable(rig))
+        scenario = "S1" if rig.made_by == "deployed" else "S2"
+        row = Row(job, causes, layers, rig.name, scenario, harmless(rig), curable(rig), true_names(rig))
         case = rig.case()
     except Exception as exc:
         raise AssertionError(f"the laboratory is defective: {job}") from exc

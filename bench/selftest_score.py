@@ -20,14 +20,19 @@ MOST_IN_A_SET = 3
 NOTHING = "-"
 
 
-def right(row: Row) -> bool:
-    """The first cause named is what is wrong."""
+def literal(row: Row) -> bool:
+    """The first cause named is the one that was put in."""
     return row.top is not None and row.top.id == row.causes[0]
+
+
+def right(row: Row) -> bool:
+    """The first cause named is what is wrong, by any of its true names."""
+    return row.top is not None and row.top.id in (row.causes[0], *row.also)
 
 
 def equivalent(row: Row) -> bool:
     """What is wrong is in the first set, which has at most three members."""
-    return row.top is not None and row.causes[0] in row.top.ids and len(row.top.ids) <= MOST_IN_A_SET
+    return row.top is not None and bool({row.causes[0], *row.also} & {*row.top.ids}) and len(row.top.ids) <= MOST_IN_A_SET
 
 
 def mended(row: Row) -> bool:
@@ -42,7 +47,7 @@ def accused(row: Row) -> bool:
 
 def falsely(row: Row) -> bool:
     """On a healthy rig: any accusation. On a harmless fault: one of something else."""
-    return accused(row) and not any(cause in named.ids for cause in row.causes for named in row.named)
+    return accused(row) and not any(cause in named.ids for cause in (*row.causes, *row.also) for named in row.named)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +95,11 @@ def scores(rows: Sequence[Row]) -> dict[str, Share]:
     return {
         "top-1": Share.of(map(right, single)),
         "equivalence top-1": Share.of(map(equivalent, single)),
+        "top-1, by the one name that was put in": Share.of(map(literal, single)),
         "fix verified, of those a setting can cure": Share.of(mended(row) for row in single if row.curable),
-        "claimed verified, and is": Share.of(row.top.returns is True for row in single if row.top and row.top.claims),
+        "claimed verified with a change, and is": Share.of(
+            row.top.returns for row in single if row.top and row.top.claims and row.top.returns is not None
+        ),
         "layer": Share.of((row.top.layer if row.top else "none") == row.layers[0] for row in single),
         "solved without a variant": Share.of(equivalent(row) and row.trials == 0 for row in single),
         "abstained": Share.of(not accused(row) for row in single),

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tests.lab import draw, inject
-from tests.lab.rig import harmless, look, open_steps, scene_frame
+from tests.lab.referee import harmless
+from tests.lab.rig import look, open_steps, scene_frame
 from tests.lab.scene import Scene
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +13,9 @@ from numpy.typing import NDArray
 from tests.lab.scene import COLOURS
 from tests.lab.spec import ModelSpec, Wanted
 
-_WIDTH = 0.04  # of the colour match: 2 sigma squared, on a scale where white is 1 1 1
-_EDGE = 0.3  # a pixel that matches less belongs to the ground
+_EDGE, _FAINT = 0.3, 0.06  # a pixel that matches less belongs to the ground; where nothing matches well, half as well will do
+_FILLED = {"disc": 0.72, "bell": 0.58}  # share of its box that a thing covers, at least
+_LEAN = 0.09  # of its height: how far a bell's weight lies below the middle
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +32,7 @@ class Found:
 def detect(tensor: NDArray[Any], spec: ModelSpec) -> Found:
     """Finds blobs in a tensor that is taken to be what the network was trained on."""
     pixels = believed(tensor, spec.wanted)
-    planes = _matches(pixels, spec.classes)
+    planes = _matches(pixels, spec)
     seen = [(box, score, index) for index, plane in enumerate(planes) for box, score in _blobs(plane, spec)]
     boxes = np.array([box for box, _, _ in seen], np.float32).reshape(-1, 4)
     scores = np.array([score for _, score, _ in seen], np.float32)
@@ -53,19 +53,20 @@ def believed(tensor: NDArray[Any], wanted: Wanted) -> NDArray[np.float32]:
     return np.ascontiguousarray(pixels[:, :, ::-1] if wanted.color == "bgr" else pixels)
 
 
-def _matches(pixels: NDArray[np.float32], classes: Sequence[str]) -> NDArray[np.float32]:
-    """(classes, height, width): exp(-d^2 / 2 w), d the distance of a pixel from a class's colour."""
-    colours = np.array([COLOURS[name] for name in classes], np.float32) / 255
+def _matches(pixels: NDArray[np.float32], spec: ModelSpec) -> NDArray[np.float32]:
+    """(classes, height, width): exp(-d^2 / 2 s), d the distance of a pixel from a class's colour."""
+    colours = np.array([COLOURS[name] for name in spec.classes], np.float32) / 255
     length = cv2.transform(pixels * pixels, np.ones((1, 3), np.float32))
     rows = np.hstack([-2 * colours, (colours**2).sum(axis=1, keepdims=True)]).astype(np.float32)
-    away = cv2.transform(pixels, rows).reshape(*length.shape[:2], len(classes))
-    near = np.minimum((away + length[:, :, None]) / np.float32(2 * _WIDTH), np.float32(50))
+    away = cv2.transform(pixels, rows).reshape(*length.shape[:2], len(colours))
+    near = np.minimum((away + length[:, :, None]) / np.float32(2 * spec.spread), np.float32(50))
     return np.ascontiguousarray(np.exp(-near).transpose(2, 0, 1))
 
 
 def _blobs(plane: NDArray[np.float32], spec: ModelSpec) -> list[tuple[tuple[float, float, float, float], float]]:
-    mask = (plane > _EDGE).astype(np.uint8)
-    count, marks, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    edge = min(_EDGE, max(_FAINT, float(plane.max()) / 2))
+    mask = (plane > edge).astype(np.uint8)
+    count, marks, stats, weights = cv2.connectedComponentsWithStats(mask, connectivity=8)
     found = []
     for index in range(1, count):
         x, y, width, height, area = (int(value) for value in stats[index])
@@ -73,6 +74,9 @@ def _blobs(plane: NDArray[np.float32], spec: ModelSpec) -> list[tuple[tuple[floa
             continue
         inside = plane[y : y + height, x : x + width][marks[y : y + height, x : x + width] == index]
         score = spec.gain * min(1.0, 1.04 * float(inside.mean())) * _shape(width, height, area, spec)
+        if spec.shape == "bell":
+            across, down = float(weights[index][0]) - x + 0.5, float(weights[index][1]) - y + 0.5
+            score *= _upright(across / width - 0.5, down / height - 0.5, spec)
         found.append(((float(x), float(y), float(x + width), float(y + height)), score))
     return found
 
@@ -81,4 +85,9 @@ def _shape(width: int, height: int, area: int, spec: ModelSpec) -> float:
     """How much this looks like the round things of the training pictures, 0..1."""
     squeezed = math.log(width / height / spec.prior) / spec.leeway
     size = 1 - math.exp(-((area**0.5 / spec.smallest) ** 2))
-    return size * math.exp(-(squeezed**2) / 2) * min(1.0, area / (0.72 * width * height))
+    return size * math.exp(-(squeezed**2) / 2) * min(1.0, area / (_FILLED[spec.shape] * width * height))
+
+
+def _upright(right: float, down: float, spec: ModelSpec) -> float:
+    """How much it stands as in training, 0..1; from where its weight lies, as shares of its box from the middle."""
+    return math.exp(-((right / spec.upright) ** 2 + ((down - _LEAN) / spec.upright) ** 2) / 2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 import msgspec
@@ -14,8 +14,8 @@ from camagent.config import Camera, Filter, Zone
 from camagent.heads import HEADS, task_of
 from firmware_pkg.manifest import Artifact, HeadSpec, InputSpec, Manifest, Resize, Thresholds
 from tests.lab.rig import Deployment, Rig
-from tests.lab.scene import COLOURS, SIZES, Scene, scene
-from tests.lab.spec import ModelSpec, Op, Wanted
+from tests.lab.scene import COLOURS, SIZES, Format, Scene, scene
+from tests.lab.spec import ModelSpec, Op, Shape, Wanted
 
 FAMILIES: tuple[str, ...] = ("fastestdet", "ultraface", "yolov5", "yolov8", "semantic", "classify")
 NETWORKS = ((192, 192), (256, 192), (224, 160), (256, 224), (160, 192))  # width, height
@@ -37,6 +37,18 @@ CONVENTIONS: tuple[tuple[float, Triple, Triple], ...] = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Style:
+    """What pictures of one place look like: their size, the things on them, and how many."""
+
+    size: tuple[int, int]
+    classes: tuple[str, ...]
+    shape: Shape
+    single: bool = False  # one thing per picture, as classifiers want it
+    strangers: bool = True  # now and then something that the model may not know
+    line: float | None = None
+
+
 def healthy(seed: int, family: str | None = None) -> Rig:
     """A rig with nothing wrong. The same seed gives the same rig."""
     rng = np.random.default_rng((seed, 1))
@@ -45,13 +57,14 @@ def healthy(seed: int, family: str | None = None) -> Rig:
     classes = _classes(rng, name)
     source = _one(rng, SIZES)
     right = _deployment(rng, name, classes, source, seed)
-    scenes = _golden(rng, classes, source, single=name == "classify")
-    held_back = tuple(_picture(rng, f"held{k}", source, classes, single=name == "classify") for k in range(2))
+    style = Style(source, classes, right.spec.shape, single=name == "classify")
+    scenes = _golden(rng, style)
+    held_back = tuple(_picture(rng, f"held{k}", style) for k in range(2))
     camera: Camera | None = None
     live: tuple[Scene, ...] = ()
     if rng.random() < 0.8:
         camera = Camera(name="front", url="rtsp://127.0.0.1:8554/front", bundle=right.manifest.name)
-        live = walk(rng, source, classes, single=name == "classify")
+        live = walk(rng, style)
     return Rig(
         seed=seed, name=name, right=right, deployed=right, scenes=scenes, held_back=held_back, live=live, right_camera=camera,
         camera=camera, made_by="right" if rng.random() < 0.5 else "deployed", reference=bool(rng.random() < 0.9),
@@ -64,16 +77,18 @@ def with_camera(rig: Rig) -> Rig:
         return rig
     rng = np.random.default_rng((rig.seed, 2))
     camera = Camera(name="front", url="rtsp://127.0.0.1:8554/front", bundle=rig.right.manifest.name)
+    return replace(rig, camera=camera, right_camera=camera, live=walk(rng, style_of(rig)))
+
+
+def style_of(rig: Rig) -> Style:
+    """How the rig's own pictures look."""
     size = (rig.scenes[0].pixels.shape[1], rig.scenes[0].pixels.shape[0])
-    live = walk(rng, size, rig.right.spec.classes, single=rig.name == "classify")
-    return replace(rig, camera=camera, right_camera=camera, live=live)
+    return Style(size, rig.right.spec.classes, rig.right.spec.shape, single=rig.name == "classify")
 
 
-def walk(
-    rng: Generator, size: tuple[int, int], classes: Sequence[str], *, single: bool = False, count: int = 6
-) -> tuple[Scene, ...]:
+def walk(rng: Generator, style: Style, count: int = 6) -> tuple[Scene, ...]:
     """Some moments before one camera."""
-    return tuple(_picture(rng, f"live{k}", size, classes, single=single) for k in range(count))
+    return tuple(_picture(rng, f"live{k}", style) for k in range(count))
 
 
 def permissive(camera: Camera, labels: Sequence[str]) -> Camera:
@@ -107,6 +122,7 @@ def _deployment(rng: Generator, name: str, classes: tuple[str, ...], source: tup
     model = ModelSpec(
         wanted=wanted, head=name, classes=classes, seed=seed, gain=gain, prior=prior, leeway=float(rng.uniform(0.3, 0.9)),
         fixed=bool(rng.random() < 0.8), tail=tail, open_outputs=bool(rng.random() < 0.1) and name in _OPENABLE,
+        shape="bell" if rng.random() < 0.4 else "disc", spread=float(rng.uniform(0.025, 0.04)),
     )  # fmt: skip
     labels = labels_of(name, classes)
     manifest = Manifest(
@@ -134,19 +150,17 @@ def _classes(rng: Generator, name: str) -> tuple[str, ...]:
     return (first, *rest[: count - 1])
 
 
-def _golden(rng: Generator, classes: tuple[str, ...], size: tuple[int, int], *, single: bool) -> tuple[Scene, ...]:
-    count = int(rng.integers(1, 4))
-    return tuple(_picture(rng, f"picture{k}", size, classes, single=single, every=k == 0) for k in range(count))
+def _golden(rng: Generator, style: Style) -> tuple[Scene, ...]:
+    return tuple(_picture(rng, f"picture{k}", style, every=k == 0) for k in range(int(rng.integers(1, 4))))
 
 
-def _picture(
-    rng: Generator, name: str, size: tuple[int, int], classes: Sequence[str], *, single: bool, every: bool = False
-) -> Scene:
-    drawn = [_one(rng, tuple(classes)) for _ in range(1 if single else int(rng.integers(1, 4)))]
-    labels = list(classes) if every and not single else drawn
-    if not single and rng.random() < 0.3:
+def _picture(rng: Generator, name: str, style: Style, *, every: bool = False) -> Scene:
+    drawn = [_one(rng, style.classes) for _ in range(1 if style.single else int(rng.integers(1, 4)))]
+    labels = list(style.classes) if every and not style.single else drawn
+    if not style.single and style.strangers and rng.random() < 0.3:
         labels.append(_one(rng, tuple(COLOURS)))  # something that the model may not know
-    return scene(rng, name, size, labels, format="jpeg" if rng.random() < 0.3 else "png")
+    format: Format = "jpeg" if rng.random() < 0.3 else "png"  # noqa: A001
+    return scene(rng, name, style.size, labels, shape=style.shape, line=style.line, format=format)
 
 
 def _one(rng: Generator, choices: Sequence[T]) -> T:

@@ -1,7 +1,7 @@
 """What is under test: the right contract and the deployed one, golden pictures, a camera and what it shows.
 
-A rig is a value. `case` makes of it what the self-test sees, which is no more than an agent sees; everything else here is the
-referee: what should be seen, whether it still is, whether a proposed change brings it back.
+A rig is a value. `case` makes of it what the self-test sees, which is no more than an agent sees. What should be seen is known
+to the referee (referee.py) alone.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from camagent.frame import Frame
 from camagent.inputs import picture_frame
 from camagent.pipeline import UsableBundle
 from camagent.selftest.case import Case
-from camagent.selftest.report import Change
 from camagent.selftest.sample import LiveSample
 from camagent.steps import Steps
 from firmware_pkg.manifest import Artifact, Expectation, Golden, Manifest
@@ -33,8 +32,7 @@ from tests.lab.scene import Scene
 from tests.lab.spec import ModelSpec, dump
 
 Seen = tuple[Expectation, ...]
-ENOUGH = 0.8  # of what should be seen
-CROWD = 3  # times as many detections as there should be are none: the picture is full of boxes
+NO_THINGS = ("background", "nothing")  # labels of what is there where nothing is
 _MODEL = "model.bin"
 
 
@@ -80,7 +78,10 @@ class Rig:
     reference: bool = True  # golden tensors are in the bundle
     declared: bool = True  # a person said what is on the golden pictures
     options: BackendOptions = field(default_factory=BackendOptions)
+    displaced: bool = False  # things are elsewhere on what is shown than in what there is to see
     cure: Deployment | None = None  # what would work with the deployed model, where it is not the right manifest
+    also: tuple[str, ...] = ()  # other true names of what is wrong: from outside it is the same thing
+    rivals: Mapping[str, Deployment] = field(default_factory=dict)  # .. true names where this brings everything back, too
 
     def case(self) -> Case:
         """What the self-test gets."""
@@ -153,7 +154,7 @@ def said(deployment: Deployment, seen: Seen) -> dict[str, int]:
     labels = [item.label for item in seen]
     if deployment.manifest.task == "classify":
         labels = labels[:1]
-    return dict(Counter(label for label in labels if label not in ("background", "nothing")))
+    return dict(Counter(label for label in labels if label not in NO_THINGS))
 
 
 def scene_frame(scene: Scene) -> Frame:
@@ -183,81 +184,8 @@ def look(
         steps.close()
 
 
-def agrees(truth: Seen, found: Seen) -> bool:
-    """Whether what should be seen is seen, and not in a crowd of things that are not there."""
-    return golden.recall(truth, found, 0.5) >= ENOUGH and len(found) <= CROWD * len(truth) + CROWD
-
-
-def stands(truth: Sequence[Seen], deployment: Deployment, camera: Camera | None, pictures: Sequence[Frame],
-           options: BackendOptions | None = None) -> bool:  # fmt: skip
-    """Whether all of it is still seen. False where the model does not run at all."""
-    try:
-        found = look(deployment, camera, pictures, options)
-    except (CodedError, ArithmeticError, ValueError, IndexError, TypeError):  # whatever a defective deployment does
-        return False
-    kept = [agrees(one, other) for one, other in zip(truth, found, strict=True)]
-    return sum(kept) >= ENOUGH * len(kept)
-
-
-def harmless(rig: Rig) -> bool:
-    """By the outcome: golden pictures and live frames are still answered as they should be."""
-    if not stands(rig.truth_of_scenes, rig.deployed, None, [scene_frame(scene) for scene in rig.scenes], rig.options):
-        return False
-    if rig.camera is None:
-        return True
-    sample = rig.sample()
-    if sample is None or not sample.frames:
-        return not rig.live
-    truth = rig.truth_of_live
-    return len(truth) == len(sample.frames) and stands(truth, rig.deployed, rig.camera, sample.frames, rig.options)
-
-
-def curable(rig: Rig) -> bool:
-    """Whether another manifest, or other settings of the camera, bring everything back, with the model and the stream as
-    they are."""
-    return _returns(rig, rig.cure or replace(rig.deployed, manifest=rig.right.manifest), rig.right_camera, rig.options)
-
-
-def verified(rig: Rig, change: Change) -> bool:
-    """Applies a proposed change and demands golden pictures, pictures that nobody has seen, and live frames back."""
-    deployed = rig.deployed if change.manifest is None else replace(rig.deployed, manifest=_bare(change.manifest))
-    try:
-        camera = rig.camera if rig.camera is None else changed(rig.camera, change.config)
-    except msgspec.ValidationError:
-        return False
-    return _returns(rig, deployed, camera, rig.options)
-
-
-def changed(camera: Camera, keys: Mapping[str, Any]) -> Camera:
-    """The camera with dotted keys, relative to it, replaced. Raises msgspec.ValidationError."""
-    document = msgspec.to_builtins(camera)
-    for key, value in keys.items():
-        place: Any = document
-        *path, last = key.replace("[", ".").replace("]", "").removeprefix("camera.").split(".")
-        for part in path:
-            place = place[int(part)] if isinstance(place, list | tuple) else place[part]
-        if isinstance(place, list):
-            place[int(last)] = msgspec.to_builtins(value)
-        else:
-            place[last] = msgspec.to_builtins(value)
-    return msgspec.convert(document, Camera)
-
-
-def _returns(rig: Rig, deployed: Deployment, camera: Camera | None, options: BackendOptions) -> bool:
-    pictures = [*rig.scenes, *rig.held_back]
-    shown = [scene_frame(scene) for scene in pictures]
-    if not stands(look(rig.right, None, shown), deployed, None, shown, options):
-        return False
-    if rig.camera is None:
-        return True
-    shown_live = replace(rig, camera=camera).sample()
-    truth = rig.truth_of_live
-    return bool(shown_live and len(truth) == len(shown_live.frames)) and stands(
-        truth, deployed, camera, shown_live.frames if shown_live else (), options
-    )
-
-
-def _bare(manifest: Manifest) -> Manifest:
+def bare(manifest: Manifest) -> Manifest:
+    """Without its golden part, which the bundle's maker adds."""
     return msgspec.structs.replace(manifest, golden=())
 
 

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from tests.lab.spec import Shape
+
 Pixels = NDArray[np.uint8]  # (height, width, 3) RGB
 Format = Literal["png", "jpeg"]
 
@@ -61,15 +63,19 @@ class Scene:
 
 def scene(
     rng: Generator, name: str, size: tuple[int, int], labels: Sequence[str], *, side: tuple[float, float] = (0.16, 0.27),
-    format: Format = "png",  # noqa: A002
+    shape: Shape = "disc", line: float | None = None, format: Format = "png",  # noqa: A002
 ) -> Scene:  # fmt: skip
-    """One blob per entry of `labels`, none touching another; `side`: range of their size as a share of the picture's height."""
+    """One blob per entry of `labels`, none touching another.
+
+    `side`: range of their size as a share of the picture's shorter side. `line`: where all their middles lie, 0..1 of the
+    picture's height.
+    """
     pixels = ground(rng, size)
     blobs: list[Blob] = []
     for label in labels:
-        box = _free_place(rng, size, [blob.box for blob in blobs], side)
+        box = _free_place(rng, size, [blob.box for blob in blobs], side, line)
         if box is not None:
-            _draw(rng, pixels, label, box)
+            _draw(rng, pixels, label, box, shape)
             blobs.append(Blob(label, box))
     return Scene(name, _noisy(rng, pixels), tuple(blobs), format)
 
@@ -92,41 +98,31 @@ def ground(rng: Generator, size: tuple[int, int]) -> Pixels:
     return np.clip(made, 0, 255).astype(np.uint8)
 
 
-def night(source: Scene, rng: Generator, level: float = 0.34) -> Scene:
-    """The same place by infrared: no colour, little light, more noise."""
-    grey = source.pixels.mean(axis=2, keepdims=True) * level + rng.normal(0, 6, (*source.pixels.shape[:2], 1))
-    return Scene(f"{source.name}-night", np.repeat(np.clip(grey, 0, 255).astype(np.uint8), 3, axis=2), source.blobs)
-
-
-def dark(source: Scene, rng: Generator) -> Scene:
-    """A covered lens: almost black, a little noise."""
-    return Scene(f"{source.name}-dark", np.clip(rng.normal(4, 1.5, source.pixels.shape), 0, 255).astype(np.uint8))
-
-
-def turned(source: Scene, quarters: int) -> Scene:
-    """Rotated anticlockwise by so many quarter turns; the boxes are not carried over."""
-    return Scene(f"{source.name}-turned", np.ascontiguousarray(np.rot90(source.pixels, quarters)))
-
-
 def _free_place(
-    rng: Generator, size: tuple[int, int], taken: Sequence[tuple[int, int, int, int]], side: tuple[float, float]
-) -> tuple[int, int, int, int] | None:
+    rng: Generator, size: tuple[int, int], taken: Sequence[tuple[int, int, int, int]], side: tuple[float, float],
+    line: float | None,
+) -> tuple[int, int, int, int] | None:  # fmt: skip
     width, height = size
     for _ in range(200):
         extent = int(min(size) * rng.uniform(*side))
         # skewed towards the upper left, so that a mirrored or exchanged picture is another one
         x = int((width - extent - 4) * rng.beta(1.3, 2.1)) + 2
-        y = int((height - extent - 4) * rng.beta(1.3, 1.9)) + 2
+        y = int((height - extent - 4) * rng.beta(1.3, 1.9)) + 2 if line is None else int(height * line - extent / 2)
         gap = extent // 4 + 4
         if all(x > b[2] + gap or x + extent + gap < b[0] or y > b[3] + gap or y + extent + gap < b[1] for b in taken):
             return x, y, x + extent, y + extent
     return None
 
 
-def _draw(rng: Generator, pixels: Pixels, label: str, box: tuple[int, int, int, int]) -> None:
-    x1, y1, x2, _ = box
+def _draw(rng: Generator, pixels: Pixels, label: str, box: tuple[int, int, int, int], shape: Shape) -> None:
+    x1, y1, x2, y2 = box
     colour = [float(np.clip(value + rng.normal(0, 7), 0, 255)) for value in COLOURS[label]]
     half = (x2 - x1) / 2
+    if shape == "bell":
+        top = 0.15 * (x2 - x1)
+        corners = np.array([(x1, y2), (x1 + half - top, y1), (x1 + half + top, y1), (x2, y2)]) * 16 - 8
+        cv2.fillPoly(pixels, [np.rint(corners).astype(np.int32)], colour, cv2.LINE_AA, 4)
+        return
     centre = (round((x1 + half) * 16 - 8), round((y1 + half) * 16 - 8))
     cv2.circle(pixels, centre, round(half * 16), colour, -1, cv2.LINE_AA, 4)
 

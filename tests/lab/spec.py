@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 Triple = tuple[float, float, float]
+Shape = Literal["disc", "bell"]
 
 
 class Wanted(Struct, frozen=True, kw_only=True):
@@ -43,6 +44,9 @@ class ModelSpec(Struct, frozen=True, kw_only=True):
     prior: float = 1.0  # width : height, in network pixels, of a round thing in the training pictures
     leeway: float = 0.8  # how far, as a logarithm, a blob may be squeezed before its score falls by 40 %
     smallest: float = 4.0  # network pixels: below it a blob is hard to see
+    shape: Shape = "disc"  # of the things in the training pictures; a bell stands on its wide side, a disc has no up and down
+    upright: float = 0.05  # how far a bell's weight may lie from where it should, in heights, before its score falls by 40 %
+    spread: float = 0.04  # of the colour match: sigma squared, on a scale where white is 1 1 1
     options: dict[str, str] = {}  # of the renderer: boxes = normalized | xyxy, scores = logits ..
     fixed: bool = True  # input dimensions are declared
     open_outputs: bool = False  # output dimensions are not declared

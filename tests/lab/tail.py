@@ -108,15 +108,27 @@ INTAKE: Mapping[str, Callable[[Array, Args, str], Array]] = MappingProxyType({
 
 
 def _sigmoid(outputs: list[Array], args: Args, place: Place) -> list[Array]:
-    for part in place.scores(outputs):
+    for part in _chosen(outputs, args, place):
         part[...] = 1 / (1 + np.exp(-np.clip(part.astype(np.float64), -60, 60)))
     return outputs
 
 
 def _no_sigmoid(outputs: list[Array], args: Args, place: Place) -> list[Array]:
-    for part in place.scores(outputs):
+    for part in _chosen(outputs, args, place):
         part[...] = logits(part)
     return outputs
+
+
+def _no_softmax(outputs: list[Array], args: Args, place: Place) -> list[Array]:
+    for part in _chosen(outputs, args, place):
+        part[...] = np.log(np.maximum(part, np.float32(1e-7)))
+    return outputs
+
+
+def _chosen(outputs: list[Array], args: Args, place: Place) -> list[Array]:
+    """All scores, or only those of one part."""
+    scores = place.scores(outputs)
+    return scores if "part" not in args else scores[int(args["part"]) : int(args["part"]) + 1]
 
 
 def _to_xyxy(outputs: list[Array], args: Args, place: Place) -> list[Array]:
@@ -252,11 +264,11 @@ def _half_class(outputs: list[Array], args: Args, place: Place) -> list[Array]:
 
 
 VALUES: Mapping[str, Doing] = MappingProxyType({
-    "sigmoid": _sigmoid, "no-sigmoid": _no_sigmoid, "to-xyxy": _to_xyxy, "to-xywh": _to_xywh, "scale-boxes": _scale_boxes,
-    "poison": _poison, "poison-strong": _poison_strong, "constant": _constant, "silent-scores": _silent_scores,
-    "cap-scores": _cap_scores, "weaken-scores": _weaken_scores, "floor-scores": _floor_scores, "noise": _noise,
-    "move-boxes": _move_boxes, "raise-first": _raise_first, "scramble": _scramble,
-    "int8-parts": _int8_parts, "half-class": _half_class,
+    "sigmoid": _sigmoid, "no-sigmoid": _no_sigmoid, "no-softmax": _no_softmax, "to-xyxy": _to_xyxy, "to-xywh": _to_xywh,
+    "scale-boxes": _scale_boxes, "poison": _poison, "poison-strong": _poison_strong, "constant": _constant,
+    "silent-scores": _silent_scores, "cap-scores": _cap_scores, "weaken-scores": _weaken_scores,
+    "floor-scores": _floor_scores, "noise": _noise, "move-boxes": _move_boxes, "raise-first": _raise_first,
+    "scramble": _scramble, "int8-parts": _int8_parts, "half-class": _half_class,
 })  # fmt: skip
 
 

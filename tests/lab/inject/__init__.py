@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.lab import draw
-from tests.lab.inject import backend, head, preprocess
+from tests.lab.inject import backend, decode, filters, head, live, preprocess
 from tests.lab.inject.base import FAULTS, Fault, rng_of
 from tests.lab.rig import Rig, settled
 
@@ -20,4 +20,4 @@ def faulty(fault: Fault, seed: int) -> Rig:
     raise AssertionError(f"no rig can have {fault.name}")
 
 
-__all__ = ["FAULTS", "Fault", "backend", "faulty", "head", "preprocess"]
+__all__ = ["FAULTS", "Fault", "backend", "decode", "faulty", "filters", "head", "live", "preprocess"]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 from numpy.random import Generator
 
 from camagent.backends import BackendOptions
-from tests.lab.inject.base import exported_otherwise, fault, one, pick, with_tail, with_trouble
+from tests.lab.inject.base import exported_otherwise, fault, one, pick, true_too, with_tail, with_trouble
 from tests.lab.rig import Rig
 from tests.lab.spec import Op
 
@@ -29,7 +30,12 @@ def _compressed(rig: Rig, rng: Generator) -> Rig | None:
         return None
     least = rig.right.manifest.thresholds.min_score
     ceiling = least * pick(rng, 0.7, 0.97)
-    return with_tail(rig, Op("cap-scores", {"ceiling": ceiling, "steps": float(rng.integers(4, 12))}))
+    left = ceiling**2 if rig.name == "yolov5" else ceiling  # a product of two capped scores
+    limits = msgspec.structs.replace(rig.right.manifest.thresholds, min_score=round(left * 0.7, 3))
+    return with_tail(
+        rig, Op("cap-scores", {"ceiling": ceiling, "steps": float(rng.integers(4, 12))}),
+        cure=rig.deployed.with_manifest(thresholds=limits),
+    )  # fmt: skip
 
 
 @fault("int8-calibration-bad")
@@ -55,7 +61,9 @@ def _overflow(rig: Rig, rng: Generator) -> Rig | None:
 
 @fault("constant-output", "value")
 def _constant(rig: Rig, rng: Generator) -> Rig | None:
-    return with_tail(rig, Op("constant", {"value": one(rng, (0.0, 0.01, 329.5366, -1.0))}))
+    value = one(rng, (0.0, 0.01, 329.5366, -1.0))
+    made = with_tail(rig, Op("constant", {"value": value}))
+    return true_too(made, "quant-params-ignored") if value == 0 else made  # as a scale of 0 leaves it
 
 
 @fault("stale-inference-state")
@@ -82,7 +90,7 @@ def _integers(rig: Rig, rng: Generator) -> Rig | None:
 
 @fault("quant-params-ignored", "scale zero")
 def _scale_zero(rig: Rig, rng: Generator) -> Rig | None:
-    return with_tail(rig, Op("constant", {"value": 0.0}))
+    return true_too(with_tail(rig, Op("constant", {"value": 0.0})), "constant-output")
 
 
 @fault("output-stride-or-layout", "stride")
@@ -92,14 +100,19 @@ def _stride(rig: Rig, rng: Generator) -> Rig | None:
 
 @fault("output-stride-or-layout", "layout")
 def _layout(rig: Rig, rng: Generator) -> Rig | None:
-    return with_tail(rig, Op("channels-last-bytes")) if rig.name == "fastestdet" else None
+    """Channels last in memory, under a shape that says channels first."""
+    made = with_tail(rig, Op("channels-last-bytes")) if rig.name in ("fastestdet", "semantic") else None
+    return true_too(made, "output-transposed")
 
 
 @fault("wrong-or-untrained-weights")
 def _weights(rig: Rig, rng: Generator) -> Rig | None:
     if rig.name not in _SCORED:
         return None
-    return exported_otherwise(rig, gain=10 ** pick(rng, -4, -2.2), seed=int(rng.integers(1000, 2000)))
+    weak = 10 ** pick(rng, -4, -2.2)
+    if rig.right.spec.engine == "onnx":
+        return with_tail(rig, Op("weaken-scores", {"gain": weak}), Op("noise", {"amount": 0.3, "mix": 0.5, "seed": 1.0}))
+    return exported_otherwise(rig, gain=weak, seed=int(rng.integers(1000, 2000)))
 
 
 @fault("model-file-bad", "truncated")

@@ -14,6 +14,7 @@ from firmware_pkg.manifest import InputSpec
 from tests.lab.rig import Deployment, Rig
 from tests.lab.spec import Op
 
+DETECTORS = ("fastestdet", "ultraface", "yolov5", "yolov8")  # families that give boxes
 Inject = Callable[[Rig, Generator], Rig | None]  # None: this rig cannot have this fault
 
 
@@ -80,6 +81,14 @@ def with_params(rig: Rig, **params: Any) -> Deployment:
     return rig.deployed.with_manifest(head=head)
 
 
+def true_too(rig: Rig | None, *names: str, **rivals: Deployment) -> Rig | None:
+    """`names`: other names of the very same thing. `rivals`: names (with _ for -) that are true where that deployment works."""
+    if rig is None:
+        return None
+    named = {name.replace("_", "-"): deployment for name, deployment in rivals.items()}
+    return replace(rig, also=(*rig.also, *names), rivals={**rig.rivals, **named})
+
+
 def is_raw(spec: InputSpec) -> bool:
     """Whether pixels go in as they are."""
     return spec.scale == 1.0 and set(spec.mean) == {0.0} and set(spec.std) == {1.0}
@@ -105,6 +114,7 @@ def pick(rng: Generator, low: float, high: float) -> float:
 
 
 def one(rng: Generator, choices: Any) -> Any:
+    """One of them."""
     return choices[int(rng.integers(len(choices)))]
 
 

@@ -16,11 +16,14 @@ from tests.lab.inject.base import (
     pick,
     retrained,
     told_wrong,
+    true_too,
     with_tail,
 )
 from tests.lab.rig import Rig
 from tests.lab.spec import Op
 
+# a graph that normalises by itself, and a network that was trained on 0..255, are one thing from outside
+_WANTS_BYTES = ("scale-doubled", "scale-not-wanted", "preprocess-also-in-graph")
 _OTHER = {"rgb": "bgr", "bgr": "rgb"}
 _ONE = (1.0, 1.0, 1.0)
 _ZERO = (0.0, 0.0, 0.0)
@@ -41,7 +44,13 @@ def _order_in_model(rig: Rig, rng: Generator) -> Rig | None:
 @fault("scale-missing", "manifest")
 def _no_scale(rig: Rig, rng: Generator) -> Rig | None:
     spec = rig.right.manifest.input
-    return told_wrong(rig, scale=1.0) if spec.scale < 0.1 else None
+    if spec.scale > 0.1:
+        return None
+    made = told_wrong(rig, scale=1.0)
+    if is_plain(spec):
+        return made
+    other = {"mean": _times(spec.mean, 255.0), "std": _times(spec.std, 255.0)}  # the same line, written in the other unit
+    return true_too(made, mean_std_wrong=made.deployed.with_input(**other))
 
 
 @fault("scale-doubled", "model")
@@ -50,7 +59,8 @@ def _scaled_in_model_too(rig: Rig, rng: Generator) -> Rig | None:
     if is_raw(spec):
         return None
     cure = rig.deployed.with_input(scale=1.0, mean=_ZERO, std=_ONE)
-    return exported_otherwise(rig, cure=cure, intake=(normalising(spec),))
+    made = exported_otherwise(rig, cure=cure, intake=(normalising(spec),))
+    return true_too(made, *_WANTS_BYTES)
 
 
 @fault("scale-doubled", "manifest")
@@ -67,7 +77,7 @@ def _scale_unwanted(rig: Rig, rng: Generator) -> Rig | None:
     spec = rig.right.manifest.input
     if not is_raw(spec) or spec.dtype == "uint8":
         return None
-    return told_wrong(rig, scale=one(rng, (1 / 255, 1 / 256, 1 / 127.5)))
+    return true_too(told_wrong(rig, scale=one(rng, (1 / 255, 1 / 256, 1 / 127.5))), *_WANTS_BYTES)
 
 
 @fault("mean-std-wrong", "forgotten")
@@ -93,7 +103,11 @@ def _mean_in_other_units(rig: Rig, rng: Generator) -> Rig | None:
     if is_plain(spec):
         return None
     factor = 255.0 if spec.scale < 0.1 else 1 / 255
-    return told_wrong(rig, mean=_times(spec.mean, factor), std=_times(spec.std, factor))
+    made = told_wrong(rig, mean=_times(spec.mean, factor), std=_times(spec.std, factor))
+    rescaled = made.deployed.with_input(scale=spec.scale * factor)  # the same line, written in the other unit
+    if factor < 1:
+        return true_too(made, scale_missing=rescaled)
+    return true_too(made, scale_doubled=rescaled, scale_not_wanted=rescaled)
 
 
 @fault("preprocess-also-in-graph", "arithmetic")
@@ -102,7 +116,8 @@ def _graph_normalises(rig: Rig, rng: Generator) -> Rig | None:
     if is_plain(spec):
         return None
     cure = rig.deployed.with_input(scale=1.0, mean=_ZERO, std=_ONE)
-    return exported_otherwise(rig, cure=cure, intake=(normalising(spec),))
+    made = exported_otherwise(rig, cure=cure, intake=(normalising(spec),))
+    return true_too(made, *_WANTS_BYTES)
 
 
 @fault("preprocess-also-in-graph", "bytes")
@@ -113,7 +128,8 @@ def _graph_takes_bytes(rig: Rig, rng: Generator) -> Rig | None:
         return None
     wanted = msgspec.structs.replace(rig.right.spec.wanted, dtype="uint8", layout="nhwc", scale=1.0, mean=_ZERO, std=_ONE)
     cure = rig.deployed.with_input(dtype="uint8", layout="nhwc", scale=1.0, mean=_ZERO, std=_ONE)
-    return exported_otherwise(rig, cure=cure, wanted=wanted)
+    made = exported_otherwise(rig, cure=cure, wanted=wanted)
+    return true_too(made, "layout-nchw-nhwc", "dtype-mismatch")  # both are wrong as well, and have to be mended
 
 
 @fault("layout-nchw-nhwc", "refused")
@@ -180,7 +196,8 @@ def _exchanged_taken(rig: Rig, rng: Generator) -> Rig | None:
     spec = rig.right.manifest.input
     if spec.width == spec.height or spec.resize != "stretch":
         return None
-    return _exchanged_in(retrained(rig, fixed=False, leeway=pick(rng, 0.12, 0.4)))
+    made = _exchanged_in(retrained(rig, fixed=False, leeway=pick(rng, 0.12, 0.4)))
+    return true_too(made, letterbox_vs_stretch=made.deployed.with_input(resize="letterbox"))
 
 
 @fault("hw-swapped", "same bytes")

@@ -12,6 +12,7 @@ from tests.lab.spec import ModelSpec
 
 Named = tuple[str, NDArray[np.float32]]
 _BINS = 16  # of a distance
+_REACH = 0.95  # cells
 
 
 def fastestdet(found: Found, spec: ModelSpec, rng: Generator) -> list[Named]:
@@ -20,7 +21,9 @@ def fastestdet(found: Found, spec: ModelSpec, rng: Generator) -> list[Named]:
     across, down = int(cells.columns.max()) + 1, int(cells.rows.max()) + 1
     sizes = np.array([spec.wanted.width, spec.wanted.height], np.float32)
     centre = cells.xywh()[:, :2] / sizes * np.array([across, down], np.float32)
-    place = np.arctanh(np.clip(centre - np.stack([cells.columns, cells.rows], axis=1), -0.999, 0.999))
+    offset = centre - np.stack([cells.columns, cells.rows], axis=1)
+    cells.scores[np.abs(offset).max(axis=1) > _REACH] *= np.float32(0.02)  # what this cell cannot point at, it does not see
+    place = np.arctanh(np.clip(offset, -0.999, 0.999))
     extent = logits(cells.xywh()[:, 2:] / sizes)
     if spec.options.get("boxes") == "decoded":  # an export that did the decoder's work
         place, extent = centre / np.array([across, down], np.float32), cells.xywh()[:, 2:] / sizes
