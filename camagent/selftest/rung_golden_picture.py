@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from camagent.errors import BackendError, LabelCountMismatch
-from camagent.selftest import geometry, raw, relations, statistics, structure, thresholds
+from camagent.selftest import geometry, raw, relations, showing, statistics, structure, thresholds
 from camagent.selftest.examination import Examination, OutOfBudget, moved
 from camagent.selftest.ladder import Outcome
 from camagent.selftest.margin import Score, mean
@@ -39,7 +39,9 @@ class GoldenPictureRung:
             return self._without(tell)
         tell("the golden pictures")
         try:
-            return self._judge(tell)
+            found = self._judge(tell)
+            shown = showing.golden(exam, found.causes)
+            return replace(found, exhibits=shown.exhibits, histograms=shown.histograms, tensors=shown.tensors)
         except BackendError as exc:
             return Outcome("fail", {"code": exc.code, "what": exc.what, **exc.evidence}, (of_error(exc),))
         except OutOfBudget:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from camagent.errors import BackendError, HeadMismatch, LabelCountMismatch
 from camagent.frame import Classes, ClassMap, Detections, Frame
 from camagent.pipeline import FilterRule, Reading, prepare, rgb_frame, rgb_pixels
-from camagent.selftest import axis_live, statistics
+from camagent.selftest import axis_live, showing, statistics
 from camagent.selftest.examination import Examination, OutOfBudget, Run
 from camagent.selftest.ladder import Outcome
 from camagent.selftest.naming import cause
@@ -69,10 +69,10 @@ class LiveRung:
         ) as exc:  # told by the golden rung
             return Outcome("skip", {**measured, "why": f"the outputs cannot be read: {exc}"})
         exam.live = tuple((one.frame, one.run) for one in looked)
+        shown = showing.live(exam, exam.live)
         measured |= {"frames seen on": sum(one.seen for one in looked), "best scores": [round(one.best, 3) for one in looked]}
-        if any(one.seen for one in looked):
-            return Outcome("pass", measured)
-        return self._nothing(looked, facts, measured, tell)
+        found = Outcome("pass", measured) if any(one.seen for one in looked) else self._nothing(looked, facts, measured, tell)
+        return replace(found, exhibits=shown.exhibits, histograms=shown.histograms)
 
     def _nothing(
         self, looked: Sequence[Looked], facts: Sequence[PictureFacts], measured: dict[str, Value], tell: Tell

@@ -46,14 +46,16 @@ def signature(manifest: Manifest, outputs: Sequence[NDArray[Any]]) -> float:
     name = manifest.head.name
     parts = parts_of(name, outputs)
     with np.errstate(invalid="ignore"):
-        if name == "fastestdet" and len(parts.scores) == 2:
+        if name == "fastestdet" and len(parts.scores) == 2 and parts.scores[1].size:
             objectness, classes = parts.scores[0][:, 0], parts.scores[1].sum(axis=1)
             return float(((np.abs(classes - 1) < _SUM) & (objectness > -_SUM) & (objectness < 1 + _SUM)).mean())
-        if name == "ultraface" and parts.scores[0].ndim == 3:
+        if name == "ultraface" and parts.scores[0].ndim == 3 and parts.scores[0].size:
             axis = 2 if parts.scores[0].shape[2] == 2 else 1
             return float((np.abs(parts.scores[0].sum(axis=axis) - 1) < _SUM).mean())
         if name in ("yolov5", "yolov8"):
             scores = parts.flat_scores()
+            if not scores.size:
+                return 0.0
             near = near_cells(manifest, outputs, _QUIET)
             return float(((scores > -_SUM) & (scores < 1 + _SUM)).mean()) * (1.0 if near is None else near)
         if name == "semantic" and outputs[0].ndim == 4 and outputs[0].shape[1] > 1:
@@ -68,14 +70,14 @@ def best_per_cell(manifest: Manifest, outputs: Sequence[NDArray[Any]]) -> NDArra
     name = manifest.head.name
     parts = parts_of(name, outputs)
     first = np.asarray(parts.scores[0], np.float64) if parts.scores else np.zeros(0)
-    if name == "fastestdet" and len(parts.scores) == 2:
+    if name == "fastestdet" and len(parts.scores) == 2 and parts.scores[1].size:
         return np.asarray(first[:, 0] * parts.scores[1].max(axis=1)).reshape(-1)
     if name == "ultraface" and first.ndim == 3:
         face = 1 - int(manifest.head.params.get("background", 0))
         return np.asarray(first[0, :, face] if first.shape[2] == 2 else first[0, face]).reshape(-1)
     if name == "yolov5" and first.ndim == 3 and first.shape[2] > 1:
         return np.asarray(first[0, :, 0] * first[0, :, 1:].max(axis=1))
-    return np.asarray(first[0].max(axis=1)) if name == "yolov8" and first.ndim == 3 else np.zeros(0)
+    return np.asarray(first[0].max(axis=1)) if name == "yolov8" and first.ndim == 3 and first.shape[2] else np.zeros(0)
 
 
 def near_cells(manifest: Manifest, outputs: Sequence[NDArray[Any]], floor: float) -> float | None:
