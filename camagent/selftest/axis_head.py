@@ -119,15 +119,14 @@ def _family(declared: str, right: str) -> str:
     return "objectness-assumed" if {declared, right} == {"yolov5", "yolov8"} else "head-family-mismatch"
 
 
-def shifted_labels(manifest: Manifest) -> Iterator[Variant]:
-    """Labels shifted by one."""
-    names = manifest.labels
+def shifted_labels(manifest: Manifest, said: Sequence[str] = ()) -> Iterator[Variant]:
+    """Labels shifted by one; the place that becomes free goes to a label that is said to be on a picture and is not listed."""
+    names = manifest.label_names
     if len(names) < 2:
         return
-    for step, made in ((1, (*names[1:], "unknown")), (-1, ("unknown", *names[:-1]))):
-        yield Variant(
-            f"V:label{step:+d}", "label-offset", replaced(manifest, labels=made), f"labels: shifted by {step:+d}",
-        )  # fmt: skip
+    spare = next((label for label in said if label not in names), "unknown")
+    for step, made in ((1, (*names[1:], spare)), (-1, (spare, *names[:-1]))):
+        yield Variant(f"V:label{step:+d}", "label-offset", replaced(manifest, labels=made), f"labels: shifted by {step:+d}")
 
 
 def counted_labels(manifest: Manifest, outputs: Arrays, said: Sequence[str] = ()) -> Iterator[Variant]:

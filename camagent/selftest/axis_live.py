@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from camagent.selftest.statistics import PictureFacts
+
 Pixels = NDArray[np.uint8]  # (height, width, 3) RGB
 _LOW, _SPAN = 16, 219  # limited range, ITU-R BT.601-7
+_SLACK, _CLIPPED, _GREY = 3, 2, 3.0  # levels
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,7 @@ class Undo:
     cause: str
     change: Callable[[Pixels], list[Pixels]]
     fix: str
+    fits: Callable[[PictureFacts], bool] = lambda facts: True  # noqa: ARG005  whether the pixels allow it at all
 
 
 def _turned(quarters: int) -> Callable[[Pixels], list[Pixels]]:
@@ -57,9 +61,21 @@ UNDO = (
     Undo("V:rotate-90", "orientation-wrong", _turned(1), "the picture is turned: rotate it by 90 degrees to the left"),
     Undo("V:rotate-270", "orientation-wrong", _turned(3), "the picture is turned: rotate it by 90 degrees to the right"),
     Undo("V:rotate-180", "orientation-wrong", _turned(2), "the picture stands on its head: rotate it by 180 degrees"),
-    Undo("V:nv12-nv21", "chroma-order-wrong", _chroma_exchanged, "U and V are exchanged"),
-    Undo("V:range-full", "colour-range-or-matrix", _stretched_range, "limited range is shown as full range"),
-    Undo("V:range-limited", "colour-range-or-matrix", _squeezed_range, "full range is taken for limited range"),
+    Undo("V:nv12-nv21", "chroma-order-wrong", _chroma_exchanged, "U and V are exchanged", lambda facts: facts.chroma > _GREY),
+    Undo(
+        "V:range-full",
+        "colour-range-or-matrix",
+        _stretched_range,
+        "limited range is shown as full range",
+        lambda facts: facts.luma_low >= _LOW - _SLACK and facts.luma_high <= _LOW + _SPAN + _SLACK,
+    ),
+    Undo(
+        "V:range-limited",
+        "colour-range-or-matrix",
+        _squeezed_range,
+        "full range is taken for limited range",
+        lambda facts: facts.luma_low <= _CLIPPED or facts.luma_high >= 255 - _CLIPPED,
+    ),
     Undo("V:tile", "wrong-stream-profile", _tiles, "objects are too small for the network's input"),
 )
 
@@ -72,6 +88,6 @@ def straightened(pixels: Pixels, shift: int) -> Pixels:
     return made
 
 
-def all_ways() -> Iterator[Undo]:
-    """Cheapest and commonest first."""
-    yield from UNDO
+def ways(facts: PictureFacts) -> list[Undo]:
+    """Those that the pixels allow."""
+    return [undo for undo in UNDO if undo.fits(facts)]

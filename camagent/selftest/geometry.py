@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 
 from camagent.errors import CodedError
 from camagent.frame import Candidates
+from camagent.selftest import structure
 from camagent.selftest.examination import Examination
 from camagent.selftest.known import Known
 from camagent.selftest.margin import iou
 from camagent.selftest.naming import cause
 from camagent.selftest.report import Cause
 
+_STRAIGHT, _STRETCHED = 0.9, 0.2
 _STEADY = 0.12  # relative spread of a factor that is one factor
 _OFF = 0.12  # how far from 1 a factor must be to be wrong
 _SAME = 0.3  # IoU of boxes on one object
@@ -47,6 +49,23 @@ def explain(exam: Examination) -> Cause | None:
     if np.ptp(moved, axis=0).max() < _MOVED and np.abs(np.median(moved, axis=0)).max() > _MOVED:
         shift = np.median(moved, axis=0) * network
         evidence = {"every box is moved by": f"{shift[0]:+.1f}, {shift[1]:+.1f} network pixels", "expected": "0, 0"}
+        return cause("pad-placement-wrong", evidence, others=("letterbox-vs-stretch",), margin=0.8)
+    return None
+
+
+def drifted(exam: Examination) -> Cause | None:
+    """No known answer needed: the boxes of all cells lie along the cells, but on another line."""
+    network = np.array([exam.manifest.input.width, exam.manifest.input.height], np.float64)
+    found = [structure.drift(exam.manifest, exam.deployed(known).outputs) for known in exam.known]
+    first = found[0] if found else None
+    if first is None or any(one is None or one.straight < _STRAIGHT for one in found):
+        return None
+    slope, offset = np.array(first.slope), np.array(first.offset)
+    if np.abs(np.log(np.maximum(slope, 1e-6))).max() > _STRETCHED:
+        evidence = {"places of boxes / places of their cells": f"{slope[0]:.3g} x {slope[1]:.3g}", "expected": "1 x 1"}
+        return cause("stride-or-order-wrong", evidence, others=("box-scale-wrong",), margin=0.8)
+    if np.abs(offset / network).max() > _MOVED:
+        evidence = {"boxes against their cells": f"{offset[0]:+.1f}, {offset[1]:+.1f} network pixels", "expected": "0, 0"}
         return cause("pad-placement-wrong", evidence, others=("letterbox-vs-stretch",), margin=0.8)
     return None
 

@@ -54,9 +54,14 @@ def fickle(first: Arrays, again: Arrays) -> Cause | None:
 
 
 def silent_scores(head: str, runs: Sequence[Arrays], best: Sequence[float]) -> Cause | None:
-    """Every score exactly 0 while boxes vary: scores that quantisation or a provider has lost. `best`: per run, decoded."""
-    boxes = parts_of(head, runs[0]).flat_boxes()
-    if any(best) or not boxes.size or not np.isfinite(boxes).all() or not np.ptp(boxes):
+    """A score, or a factor of it, exactly 0 everywhere while boxes vary: quantisation or a provider has lost it.
+
+    `best`: the best decoded score per run.
+    """
+    parts = [parts_of(head, outputs) for outputs in runs]
+    boxes = parts[0].flat_boxes()
+    lost = all(any(not np.any(part) for part in one.scores) for one in parts)
+    if any(best) or not lost or not boxes.size or not np.isfinite(boxes).all() or not np.ptp(boxes):
         return None
     levels = statistics.distinct(boxes)
     evidence = {

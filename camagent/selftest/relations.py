@@ -102,7 +102,7 @@ def _scaled(head: str, found: Arrays, wanted: Arrays) -> Cause | None:
 def _reordered(found: Arrays, wanted: Arrays) -> Cause | None:
     """The stored values stand in today's outputs in another memory order."""
     for index, (one, two) in enumerate(zip(found, wanted, strict=True)):
-        if one.size != two.size or (one.shape == two.shape and statistics.correlation(one, two) >= _ORDERED):
+        if one.size != two.size or (one.shape == two.shape and statistics.correlation(one, two) >= _RANKED):
             continue
         for words, name, guess in exhausts(one):
             if guess.shape == two.shape and _kept(guess, two) >= _ORDERED:

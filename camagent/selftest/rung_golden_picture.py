@@ -129,7 +129,11 @@ class GoldenPictureRung:
         """What is only certain once no variant has brought anything back."""
         exam = self._exam
         stuck = next((one for one in exam.suspects if one.id in ("stale-inference-state", "constant-output")), None)
-        return stuck or self._by_look() or raw.floored(exam.manifest, [exam.deployed(known).outputs for known in exam.known])
+        shaped = geometry.explain(exam)
+        if shaped is None and exam.why_unreadable(exam.known[0]) is None:
+            shaped = geometry.drifted(exam)
+        runs = [exam.deployed(known).outputs for known in exam.known]
+        return stuck or shaped or self._by_look() or raw.floored(exam.manifest, runs)
 
     def _by_look(self) -> Cause | None:
         """Padding between rows loses the end of an output, so nothing may come back; the rest looks like the family again."""
@@ -178,9 +182,6 @@ class GoldenPictureRung:
         evidence: dict[str, Value] = {"variants tried": len(found.ranked), "best margin": round(best, 3)}
         if exam.reference_likeness is not None:
             evidence["likeness to the stored outputs"] = round(exam.reference_likeness, 4)
-        shaped = geometry.explain(exam)
-        if shaped is not None:
-            return shaped
         others = ("int8-calibration-bad", "mean-std-wrong")
         return relations.weakened(exam, evidence) or cause("wrong-or-untrained-weights", evidence, others=others, ask=True)
 

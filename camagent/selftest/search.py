@@ -71,14 +71,14 @@ def search(exam: Examination, tell: Tell) -> Search:
         except OutOfBudget:
             exhausted = True
     if not any(entry.back for entry in ranked):  # last: a wrong contract may well say one label for everything
-        ranked += [_rank(exam, variant, pictures, runs) for variant in axis_head.shifted_labels(exam.manifest)]
+        ranked += [_rank(exam, variant, pictures, runs) for variant in axis_head.shifted_labels(exam.manifest, _said(exam))]
     return Search(before, _sorted(ranked), exhausted)
 
 
 def _read_anew(exam: Examination, pictures: Sequence[Known], runs: Sequence[Run]) -> list[Ranked]:
     """Params, families, label counts, memory orders; then two of them at once."""
     manifest, outputs = exam.manifest, runs[0].outputs
-    said = list(dict.fromkeys(label for known in exam.known for label in known.declared))
+    said = _said(exam)
 
     def rank(variants: Iterable[Variant]) -> list[Ranked]:
         return [_rank(exam, variant, pictures, runs) for variant in variants]
@@ -95,6 +95,11 @@ def _read_anew(exam: Examination, pictures: Sequence[Known], runs: Sequence[Run]
     for one in counted:
         ranked += rank(one.then(variant) for variant in axis_head.params(one.manifest, outputs))
     return ranked
+
+
+def _said(exam: Examination) -> list[str]:
+    """Labels that somebody says are on a known picture."""
+    return list(dict.fromkeys(label for known in exam.known for label in known.declared))
 
 
 def _memory_orders(exam: Examination, run: Run) -> Iterator[Variant]:

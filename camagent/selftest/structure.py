@@ -7,6 +7,7 @@ none of them near the cell that says so, sees nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -103,13 +104,33 @@ def cells(manifest: Manifest, outputs: Sequence[NDArray[Any]], floor: float) -> 
         return None
     best = scores[:, 0] * scores[:, 1:].max(axis=1) if head.name == "yolov5" else scores.max(axis=1)
     best = np.nan_to_num(best)
-    order = np.argsort(-best, kind="stable")[:_CELLS]
+    order = np.argsort(-best, kind="stable")[: _CELLS if floor else None]
     order = order[best[order] >= floor]
     centers = (boxes[:, :2] + boxes[:, 2:4]) / 2 if head.params.get("order") == "xyxy" else boxes[:, :2]
     unit = head.params.get("boxes", "auto")
     if unit == "normalized" or (unit == "auto" and np.nanmax(np.abs(centers), initial=0) <= 1.5):
         centers = centers * [spec.width, spec.height]
     return {"cell": places[order], "center": np.nan_to_num(centers[order]), "stride": strides[order], "score": best[order]}
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """How boxes lie to the cells that made them, over all cells: centre = slope x cell + offset, per axis."""
+
+    slope: tuple[float, float]
+    offset: tuple[float, float]  # network pixels
+    straight: float  # the lower of the two correlations
+
+
+def drift(manifest: Manifest, outputs: Sequence[NDArray[Any]]) -> Drift | None:
+    """None where the family's cells are not known. A sound export has slopes of 1 and offsets of 0, whatever it sees."""
+    found = cells(manifest, outputs, 0.0)
+    if found is None or len(found["cell"]) < _CELLS:
+        return None
+    lines = [np.polyfit(found["cell"][:, axis], found["center"][:, axis], 1) for axis in (0, 1)]
+    fits = [np.corrcoef(found["cell"][:, axis], found["center"][:, axis])[0, 1] for axis in (0, 1)]
+    (slope_x, offset_x), (slope_y, offset_y) = ((float(slope), float(offset)) for slope, offset in lines)
+    return Drift((slope_x, slope_y), (offset_x, offset_y), float(np.nan_to_num(min(fits))))
 
 
 def _grid(width: int, height: int, anchors: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
