@@ -19,7 +19,7 @@ from camagent.messages import Author, Message, Topics, body_of, message_of
 from camagent.model_holder import Habits, Loaded, ModelHolder
 from camagent.models import UsableBundle
 from camagent.slot import Slot
-from camagent.sources import Source, SourceStatus, open_source
+from camagent.sources import Source, SourceStatus, Tap, open_source
 from camagent.stage import Stage
 from camagent.steps import encode_rle
 from camagent.vitals import rss_bytes
@@ -116,6 +116,10 @@ class CameraRunner:
             state="ON" if self.switch.on else "OFF", since=self.switch.since, by=self.switch.by,
         )  # fmt: skip
         self._around.send(Message(topics.of_camera(name, "detect"), encode(body), 1, retain=True))
+
+    def watch(self, tap: Tap | None) -> None:
+        """Any thread: lets somebody look over the reader's shoulder, until this is called with None."""
+        self._source.tap = tap
 
     @property
     def source(self) -> SourceStatus:

@@ -49,20 +49,20 @@ class Orders:
     ) -> None:  # fmt: skip
         """`errors` counts what is ignored; `remember` keeps the ids of accepted commands over restarts. Raises ConfigError."""
         self.answer: CommandAnswer | None = None
+        self.gate = CommandGate(prefixes(config), seen=seen)  # of `cmd/selftest` too: an id is never obeyed twice
         self._config, self._bundles, self._clock = config, bundles, clock
         self._errors, self._changed, self._remember = errors, changed, remember
-        self._gate = CommandGate(prefixes(config), seen=seen)
         self._stop = threading.Event()
         self._worker: Stage | None = None
 
     def follow(self, config: Config) -> None:
         """A new configuration is in force. Raises ConfigError."""
-        self._gate.allowed = prefixes(config)
+        self.gate.allowed = prefixes(config)
         self._config = config
 
     def note(self, payload: bytes) -> None:
         """A command arrived: it is judged here and done in a thread of its own."""
-        decision = self._gate.judge("bundle", payload, self._clock.monotonic())
+        decision = self.gate.judge("bundle", payload, self._clock.monotonic())
         if isinstance(decision, Ignored):
             self._errors[decision.code] += 1
             return
@@ -80,7 +80,7 @@ class Orders:
     def _obey(self, command: Accepted) -> None:
         assert command.order is not None
         try:
-            self._remember(self._gate.seen)
+            self._remember(self.gate.seen)
             if self._stop.wait(command.delay_s):
                 return
             done = self._install(command.order, command.id)
@@ -90,12 +90,12 @@ class Orders:
         else:
             self._say(CommandAnswer.of_success(command.id, done, self._clock.wall()))
         finally:
-            self._gate.done("bundle")
+            self.gate.done("bundle")
 
     def _install(self, order: Order, command_id: str | None) -> str:
         from firmware_pkg.transfer import download  # noqa: PLC0415  requests and urllib3, for those who use it
 
-        rules = Rules(allowed=self._gate.allowed, listener=Listener.parse(self._config.web.listen))
+        rules = Rules(allowed=self.gate.allowed, listener=Listener.parse(self._config.web.listen))
         origin = Origin("mqtt", f"id {printable(command_id, 64)}" if command_id else "no id")
         with download(order, rules, stop=self._stop) as source:
             result = self._bundles.install(source, origin, lambda _: None)
