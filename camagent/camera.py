@@ -122,6 +122,12 @@ class CameraRunner:
         self._source.tap = tap
 
     @property
+    def bundle(self) -> UsableBundle | None:
+        """What its model came out of; None while there is none."""
+        loaded = self._models.loaded
+        return loaded.bundle if loaded else None
+
+    @property
     def source(self) -> SourceStatus:
         """The source's own words and counters."""
         return self._source.status()

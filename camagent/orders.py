@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from camagent.bundles import Bundles
 from camagent.clock import Clock
-from camagent.commands import Accepted, CommandAnswer, CommandGate, Ignored
+from camagent.commands import Accepted, CommandAnswer, CommandGate, Decision, Ignored, Kind
 from camagent.config import Config
 from camagent.errors import CodedError, ConfigError, printable
 from camagent.service import Origin
@@ -62,14 +62,24 @@ class Orders:
 
     def note(self, payload: bytes) -> None:
         """A command arrived: it is judged here and done in a thread of its own."""
-        decision = self.gate.judge("bundle", payload, self._clock.monotonic())
+        decision = self.judge("bundle", payload)
         if isinstance(decision, Ignored):
-            self._errors[decision.code] += 1
             return
         self._say(CommandAnswer.of(decision, self._clock.wall()))
         if isinstance(decision, Accepted):
             worker = self._worker = Stage("bundle-command", lambda _: self._obey(decision), self._died)
             worker.start()
+
+    def judge(self, kind: Kind, payload: bytes) -> Decision:
+        """Any thread: what becomes of a command. What is ignored is counted."""
+        decision = self.gate.judge(kind, payload, self._clock.monotonic())
+        if isinstance(decision, Ignored):
+            self._errors[decision.code] += 1
+        return decision
+
+    def remember(self) -> None:
+        """Any thread: keeps the ids of accepted commands over restarts."""
+        self._remember(self.gate.seen)
 
     def stop(self) -> None:
         """Gives up what is being fetched."""
@@ -80,7 +90,7 @@ class Orders:
     def _obey(self, command: Accepted) -> None:
         assert command.order is not None
         try:
-            self._remember(self.gate.seen)
+            self.remember()
             if self._stop.wait(command.delay_s):
                 return
             done = self._install(command.order, command.id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from camagent.probing import MqttState
 from camagent.selftest.causes import CAUSES
@@ -45,7 +45,7 @@ class DeliveryFacts:
 def judge(facts: DeliveryFacts) -> Outcome:
     """Delivered, not delivered, or not to be decided here."""
     measured = _measured(facts)
-    causes = [cause for topic in facts.topics if (cause := _denied(topic, facts)) is not None]
+    causes = _one_per_id([cause for topic in facts.topics if (cause := _denied(topic, facts)) is not None])
     state = facts.state
     if not causes and _is_rivalled(facts):
         causes = [_clash(state, facts.broker)]
@@ -146,6 +146,17 @@ def _denied(topic: TopicFacts, facts: DeliveryFacts) -> Cause | None:
         return Cause("mqtt-packet-too-big", known.layer, known.fix, evidence)
     known = CAUSES["mqtt-acl-denied"]
     return Cause("mqtt-acl-denied", known.layer, known.fix, evidence, ("mqtt-packet-too-big",))
+
+
+def _one_per_id(causes: Sequence[Cause]) -> list[Cause]:
+    """Several topics with one fault are one cause with a list of topics."""
+    first: dict[str, Cause] = {}
+    for cause in causes:
+        seen = first.setdefault(cause.id, cause)
+        if seen is not cause:
+            topics = [*seen.evidence.get("topics", [seen.evidence["topic"]]), cause.evidence["topic"]]
+            first[cause.id] = replace(seen, evidence={**seen.evidence, "topics": topics})
+    return list(first.values())
 
 
 def _undecidable(facts: DeliveryFacts, measured: Mapping[str, Value], topics: Sequence[str]) -> Outcome:

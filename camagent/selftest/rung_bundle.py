@@ -31,11 +31,8 @@ class BundleRung:
         measured: dict[str, Value] = {"bundle": self._camera.bundle or "none configured", **self._root()}
         try:
             self.bundle = self._load(self._camera)
-        except StateError as exc:
-            return Outcome("fail", {**measured, "code": exc.code, "what": exc.what, "fix": exc.fix}, undecided=exc.what)
         except CodedError as exc:
-            name = "no-bundle" if isinstance(exc, InputError | NotStored) else "bundle-refused"
-            return Outcome("fail", {**measured, "code": exc.code, "what": exc.what}, (_cause(name, exc),))
+            return refused(exc, measured)
         made = self.bundle
         measured |= {
             "name": made.manifest.name, "version": made.manifest.version, "signature": made.signature,
@@ -53,6 +50,14 @@ class BundleRung:
         except CodedError as exc:
             return {"root": None, "warning": f"{exc.code}: {exc.what}"}
         return {key: facts[key] for key in ("root", "warning") if facts.get(key) is not None} or {"root": None}
+
+
+def refused(exc: CodedError, measured: Mapping[str, Value]) -> Outcome:
+    """What a bundle that may not run means. A disk that cannot be read accuses no bundle."""
+    said = {**measured, "code": exc.code, "what": exc.what}
+    if isinstance(exc, StateError):
+        return Outcome("fail", {**said, "fix": exc.fix}, undecided=exc.what)
+    return Outcome("fail", said, (_cause("no-bundle" if isinstance(exc, InputError | NotStored) else "bundle-refused", exc),))
 
 
 def _cause(name: str, exc: CodedError) -> Cause:
