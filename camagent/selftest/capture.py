@@ -70,9 +70,13 @@ class Watcher:
         if now - began >= patience.opening + self.camera.stall_timeout:
             return True
         if arrivals:
-            goes_on = now - arrivals[-1] < STILL_S
+            goes_on = now - arrivals[-1] < STILL_S and not self._may_be_frozen(tap, status)
             return now - arrivals[0] >= patience.watch and (goes_on or status.reason is not None)
         return status.reason is not None and (status.answered or now - began >= patience.glitch)
+
+    def _may_be_frozen(self, tap: Tap, status: SourceStatus) -> bool:
+        """Nothing has changed so far, and no second key frame has proved it: worth a longer look."""
+        return is_live(self.camera) and status.key_interval is None and len({mark for _, mark in tap.marks}) == 1
 
     def _sample(self, tap: Tap, before: SourceStatus, seconds: float) -> LiveSample:
         after, marks = self.status(), tap.marks
@@ -162,7 +166,7 @@ def _of_file(source: Source, clock: Clock, tell: Tell) -> LiveSample:
             count += 1
             if frame.pts is not None:
                 pts.append(frame.pts)
-            if len(kept) > MOST_FRAMES:
+            if len(kept) > 2 * MOST_FRAMES:
                 kept, step = kept[::2], step * 2
             if count >= FILE_FRAMES or clock.monotonic() - began > FILE_S:
                 break
@@ -181,7 +185,8 @@ def _of_file(source: Source, clock: Clock, tell: Tell) -> LiveSample:
         key_interval=status.key_interval,
         pts=tuple(pts),
     )
-    return LiveSample(tuple(kept), facts)
+    number = min(len(kept), MOST_FRAMES)
+    return LiveSample(tuple(kept[index * len(kept) // number] for index in range(number)), facts)
 
 
 def _reason(failure: CodedError) -> str:

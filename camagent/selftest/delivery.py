@@ -155,7 +155,8 @@ def _one_per_id(causes: Sequence[Cause]) -> list[Cause]:
         seen = first.setdefault(cause.id, cause)
         if seen is not cause:
             topics = [*seen.evidence.get("topics", [seen.evidence["topic"]]), cause.evidence["topic"]]
-            first[cause.id] = replace(seen, evidence={**seen.evidence, "topics": topics})
+            fix = f"{seen.fix}; topic write {cause.evidence['topic']}" if cause.id == "mqtt-acl-denied" else seen.fix
+            first[cause.id] = replace(seen, evidence={**seen.evidence, "topics": topics}, fix=fix)
     return list(first.values())
 
 

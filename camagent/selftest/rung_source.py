@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
+from itertools import pairwise, takewhile
 from statistics import median
 
 from camagent.selftest.causes import CAUSES
@@ -11,8 +11,11 @@ from camagent.selftest.ladder import Outcome
 from camagent.selftest.report import Cause, Change, Status, Tell, Value
 from camagent.selftest.sample import LiveSample, SourceFacts
 
-# sensor noise makes two pictures of a live still scene differ; so many equal ones over so long are one picture repeated
+# Sensor noise makes two pictures of a live still scene differ, at the latest when a key frame codes the whole picture anew:
+# so many equal ones, over so long and past a key frame, are one picture repeated.
 FROZEN_PICTURES, FROZEN_S = 12, 3.0
+FROZEN_GOPS = 1.2  # intervals between key frames: the stretch then holds one
+FROZEN_BLIND_S = 12.0  # without a second key frame: a codec that saves where nothing moves looks so too
 SMEAR_SHARE, SMEAR_PICTURES = 0.2, 10  # damaged among all: a short glitch of the network stays below
 KEY_WAIT_S = 10.0  # a restart or the wait for a key frame below this is no fault
 LONG_GOP_S = 20.0
@@ -108,14 +111,27 @@ def _own(facts: SourceFacts, measured: Mapping[str, Value], *, other_works: bool
 
 
 def _frozen(facts: SourceFacts, measured: Mapping[str, Value]) -> Cause | None:
-    """A file may well hold one picture; of a camera, equal pictures while its time goes on are a picture that stands still."""
-    marks, times = facts.fingerprints, facts.pts
-    if not facts.transport or len(marks) < FROZEN_PICTURES or len(set(marks)) > 1:
+    """A file may well hold one picture; of a camera, equal pictures while its time goes on are a picture that stands still.
+
+    Only the newest stretch counts: an encoder that is given one picture again and again refines it for some key frames.
+    """
+    equal = equal_at_the_end(facts.fingerprints)
+    times = facts.pts[-equal:] if equal else ()
+    if not facts.transport or equal < FROZEN_PICTURES or len(times) != equal or any(b <= a for a, b in pairwise(times)):
         return None
-    if len(times) < FROZEN_PICTURES or times[-1] - times[0] < FROZEN_S or any(b <= a for a, b in pairwise(times)):
-        return None
-    what = f"{len(marks)} pictures in {times[-1] - times[0]:.1f} s of the stream's own time, every one the same to the bit"
-    return _cause("stream-frozen", {**measured, "what": what})
+    lasted = times[-1] - times[0]
+    past_a_key = facts.key_interval is not None and lasted >= FROZEN_GOPS * facts.key_interval
+    what = f"the last {equal} pictures, {lasted:.1f} s of the stream's own time, are the same to the bit"
+    if past_a_key and lasted >= FROZEN_S:
+        return _cause("stream-frozen", {**measured, "what": what})
+    if lasted >= FROZEN_BLIND_S:
+        return _cause("stream-frozen", {**measured, "what": what}, ("smart-codec-on",), send=(CAUSES["smart-codec-on"].ask,))
+    return None
+
+
+def equal_at_the_end(marks: Sequence[int]) -> int:
+    """How many of the newest fingerprints are one and the same number."""
+    return sum(1 for _ in takewhile(lambda mark: mark == marks[-1], reversed(marks)))
 
 
 def _damage(facts: SourceFacts, measured: Mapping[str, Value]) -> Cause | None:
