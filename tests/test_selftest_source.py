@@ -52,7 +52,9 @@ def scene(folder: Path, name: str, drawn: str) -> Path:
         "-qp",
         "20",
     ]
-    subprocess.run([*command, "-x264-params", "log-level=error", "-g", "10", "-bf", "0", str(path)], check=True, timeout=60)
+    subprocess.run(
+        [*command, "-qp", "20", "-x264-params", "log-level=error", "-g", "10", "-bf", "0", str(path)], check=True, timeout=60
+    )
     return path
 
 
