@@ -11,6 +11,7 @@ from pathlib import Path
 from camagent.clock import Clock
 from camagent.config import Camera, Config
 from camagent.messages import Message, Topics, message_of
+from camagent.models import is_path
 from camagent.mqtt import Answer, Endpoint, MqttClient, MqttState, Observer
 from camagent.outbox import Outbox
 from camagent.sources import Source, SourceStatus, Tap, open_source
@@ -59,6 +60,7 @@ __all__ = [
     "Tap",
     "Topics",
     "is_live",
+    "is_path",
     "message_of",
     "open_source",
     "own_client",

@@ -181,7 +181,7 @@ def _write(target: int, report: Report, *, pictures: bool) -> None:
 
 
 def _apply(report: Report, bundle: Path | None, config_path: Path | None, name: str) -> None:
-    from camagent.models import is_path
+    from camagent.probing import is_path
     from camagent.selftest.apply import apply
 
     path = config_path if bundle else config_path or config_file.DEFAULT_PATH
