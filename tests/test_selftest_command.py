@@ -144,7 +144,7 @@ def test_backends_that_fail_are_findings(tmp_path: Path, broker: Broker, picture
         bundle = make_unsigned(tmp_path, file=f"{name}.cambundle", artifacts=[{"path": "model.onnx", "backend": name}])
         code, report, _ = selftest(configured(tmp_path / name, broker.port, camera(pictures, bundle)), plugins=plugins)
         assert (code, report["verdict"]) == (1, "fault"), name
-        assert report["causes"][0]["layer"] == "backend", report["causes"]
+        assert "backend" in [cause["layer"] for cause in report["causes"]], report["causes"]
         assert step(report, "delivery")["status"] == "pass", "the rest is tested all the same"
 
 
