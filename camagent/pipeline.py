@@ -376,7 +376,7 @@ def _require_same_owner(old: Config, new: Config) -> None:
 # what commands, pages and self-test need of the stages: nobody but this module imports them
 __all__ = [
     "HEADS", "USUAL_SCALE", "Agent", "Author", "BackendHung", "BackendOptions", "FilterRule", "Observer", "Reading", "Steps",
-    "TensorSpec", "TrustDesk", "UsableBundle", "Workbench", "body_of", "check", "encode_rle", "head_of", "heads_for", "installed",
-    "load_model", "named_frames", "one_picture", "open_backend", "passed_over", "picture_frame", "prepare", "read",
+    "TensorSpec", "TrustDesk", "UsableBundle", "Workbench", "body_of", "check", "encode_rle", "head_of", "heads_for",
+    "installed", "load_model", "named_frames", "one_picture", "open_backend", "passed_over", "picture_frame", "prepare", "read",
     "rgb_frame", "rgb_pixels", "rule_for", "task_of", "usable",
 ]  # fmt: skip

@@ -106,7 +106,8 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Outcom
     passwords = password_file(folder, {"cam": "right"})
     secret = folder / "secret"
     secret.write_text("right\n")
-    ours, other = Authority(folder, "ours"), Authority(folder, "other")
+    (folder / "future").mkdir()
+    ours, other, future = Authority(folder, "ours"), Authority(folder, "other"), Authority(folder / "future")
     with ExitStack() as stack:
 
         def port(name: str, *lines: str) -> int:
@@ -122,7 +123,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Outcom
         def known(number: int, **keys: Any) -> Mqtt:
             return Mqtt(url=f"mqtt://127.0.0.1:{number}", username="cam", password_file=secret, **keys)
 
-        tls, early = port("tls", *tls_lines(ours)), port("early", *tls_lines(ours, starts_in_days=5))
+        tls, early = port("tls", *tls_lines(ours)), port("early", *tls_lines(future, starts_in_days=5))
         clash = port("clash")
         stack.enter_context(rival(clash))
         brokers: dict[str, Mqtt] = {
@@ -141,7 +142,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Outcom
             "small packets": Mqtt(url=f"mqtt://127.0.0.1:{port('small', 'allow_anonymous true', 'max_packet_size 600')}"),
             "tls": Mqtt(url=f"mqtts://127.0.0.1:{tls}", ca_file=ours.file),
             "wrong authority": Mqtt(url=f"mqtts://127.0.0.1:{tls}", ca_file=other.file),
-            "not valid yet": Mqtt(url=f"mqtts://127.0.0.1:{early}", ca_file=ours.file),
+            "not valid yet": Mqtt(url=f"mqtts://127.0.0.1:{early}", ca_file=future.file),
         }  # fmt: skip
         with ThreadPoolExecutor(len(brokers)) as pool:
             jobs = {name: pool.submit(delivery, config) for name, config in brokers.items()}
