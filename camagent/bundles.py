@@ -11,15 +11,16 @@ from typing import Any, BinaryIO, cast
 from camagent.audit import Happening
 from camagent.clock import Clock, SystemClock
 from camagent.config import Config
-from camagent.errors import Busy, CodedError
+from camagent.errors import Busy, CodedError, Refusal
 from camagent.live import CamerasToTell, Live
-from camagent.owner import acquire, act_as_owner
-from camagent.service import Origin, Tell
+from camagent.owner import Owner, acquire, act_as_owner
+from camagent.service import Origin, SelfTester, SelfTestWish, Tell
 from camagent.trust_desk import TrustDesk
 from firmware_pkg import verify as verifier
 from firmware_pkg.checklist import Checklist
 from firmware_pkg.errors import NotStored
-from firmware_pkg.slots import Ref, Refusal, Slots
+from firmware_pkg.slots import Ref, Slots
+from firmware_pkg.slots import Refusal as LastRefusal
 from firmware_pkg.store import Staged
 from firmware_pkg.verify import VerifiedBundle
 from signing import trust
@@ -45,10 +46,11 @@ class Bundles:
         """Opens store and trust, changes nothing. `changed` hears of every new state, in any thread. Raises StateError."""
         self.activity: dict[str, Any] | None = None  # what is being done right now, for `bundle/state`
         self.about: Callable[[], dict[str, Any]] = dict  # what a running agent adds to `status`
+        self.tester: SelfTester | None = None  # of a running agent
         self.trust = TrustDesk(config, clock)
         self.live = Live(self.trust, clock, cameras)
         self._clock, self._changed = clock, changed
-        self._turned_away: dict[str, Refusal] = {}  # under names that a camera uses and the store does not know yet
+        self._turned_away: dict[str, LastRefusal] = {}  # under names that a camera uses and the store does not know yet
         self._job = threading.Lock()
 
     def follow(self, config: Config) -> None:
@@ -137,6 +139,12 @@ class Bundles:
             "losing": [{"name": lost.name, "version": lost.ref.version} for lost in losing],
         }
 
+    def selftest(self, wish: SelfTestWish, origin: Origin, tell: Tell) -> dict[str, Any]:
+        """See Service.selftest."""
+        if self.tester is None:
+            raise Refusal("no agent runs that could test itself", fix="call 'camagent selftest -c camagent.toml'")
+        return self.tester.run(wish, origin, tell)
+
     @contextmanager
     def _one_job(self, what: str, origin: Origin) -> Iterator[None]:
         if not self._job.acquire(blocking=False):
@@ -188,7 +196,7 @@ class Bundles:
         self.live.audit.note("refuse", name=name or None, version=version or None, code=exc.code, origin=origin)
         if isinstance(exc, NotStored):
             return  # a slip of whoever asked, no bundle was turned away
-        refusal = Refusal.of(exc, version, self._clock.wall())
+        refusal = LastRefusal.of(exc, version, self._clock.wall())
         if name in self.live.store.names():
             self.live.store.note(name, refusal)
         elif self._is_used(name):
@@ -211,7 +219,7 @@ class Bundles:
 
 
 @contextmanager
-def open_alone(config: Config) -> Iterator[Bundles]:
+def own_alone(config: Config) -> Iterator[tuple[Owner, Bundles]]:
     """The store without a daemon: as the owner of `state_dir`, under its lock. Raises StateError where a daemon has it."""
     state_dir = config.agent.state_dir
     act_as_owner(state_dir)
@@ -220,8 +228,15 @@ def open_alone(config: Config) -> Iterator[Bundles]:
         bundles = Bundles(config, SystemClock(), NoCameras())
         bundles.live.recover()
         try:
-            yield bundles
+            yield owner, bundles
         finally:
             bundles.live.close()
     finally:
         owner.release()
+
+
+@contextmanager
+def open_alone(config: Config) -> Iterator[Bundles]:
+    """The same for those who only ask for bundles."""
+    with own_alone(config) as (_, bundles):
+        yield bundles

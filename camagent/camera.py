@@ -21,7 +21,7 @@ from camagent.models import UsableBundle, is_path
 from camagent.picture_check import PictureCheck, PictureFacts
 from camagent.reasons import CameraFacts, reason
 from camagent.slot import Slot
-from camagent.sources import Source, SourceStatus, is_url, open_source
+from camagent.sources import Source, SourceStatus, Tap, is_url, open_source
 from camagent.stage import Stage
 from camagent.steps import encode_rle
 from camagent.vitals import rss_bytes
@@ -123,6 +123,16 @@ class CameraRunner:
             state="ON" if self.switch.on else "OFF", since=self.switch.since, by=self.switch.by,
         )  # fmt: skip
         self._around.send(Message(topics.of_camera(name, "detect"), encode(body), 1, retain=True))
+
+    def watch(self, tap: Tap | None) -> None:
+        """Any thread: lets somebody look over the reader's shoulder, until this is called with None."""
+        self._source.tap = tap
+
+    @property
+    def bundle(self) -> UsableBundle | None:
+        """What its model came out of; None while there is none."""
+        loaded = self._models.loaded
+        return loaded.bundle if loaded else None
 
     @property
     def source(self) -> SourceStatus:

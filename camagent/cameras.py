@@ -1,11 +1,12 @@
 """The cameras of one agent: built from the configuration, matched to a new one, revived, switched, counted.
 
-Owned by the agent's main thread; `outcome` and `note_command` may be called from any.
+Owned by the agent's main thread, except where it says any thread.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 
@@ -42,6 +43,7 @@ class Cameras:
         self._surroundings = surroundings
         self._runners: dict[str, CameraRunner] = {}
         self._seqs: dict[str, int] = {}  # outlives a runner: (run, seq) is never used twice
+        self._counting = threading.Lock()
         self._told: dict[str, Standing] = {}
         self._died_at: dict[str, float] = {}
         self._switches = DetectSwitches()
@@ -103,6 +105,16 @@ class Cameras:
                 self._told[name] = standing
                 yield runner, is_new
 
+    def runner(self, name: str) -> CameraRunner | None:
+        """Any thread: the camera of that name; None where it is not there, or cannot be built."""
+        return self._runners.get(name)
+
+    def next_seq(self, name: str) -> int:
+        """Any thread: a number of this run that no message of the camera has had."""
+        with self._counting:
+            self._seqs[name] = self._seqs.get(name, 0) + 1
+            return self._seqs[name]
+
     def healths(self) -> list[CameraHealthBody]:
         """Any thread: the body of every camera's `health`."""
         return [runner.health() for runner in list(self._runners.values())]
@@ -147,7 +159,7 @@ class Cameras:
     def _add(self, camera: Camera) -> CameraRunner:
         kept = self._owner.detect.get(camera.name)
         switch = Switch(**kept) if kept else Switch(on=True, since=self._clock.wall(), by="configuration")
-        runner = CameraRunner(camera, self._surroundings(), switch, lambda: self._next_seq(camera.name))
+        runner = CameraRunner(camera, self._surroundings(), switch, lambda: self.next_seq(camera.name))
         self._runners[camera.name] = runner
         runner.publish_switch()
         return runner
@@ -163,10 +175,6 @@ class Cameras:
         self._runners.pop(name).stop()
         self._told.pop(name, None)
         self._died_at.pop(name, None)
-
-    def _next_seq(self, name: str) -> int:
-        self._seqs[name] = self._seqs.get(name, 0) + 1
-        return self._seqs[name]
 
     def _remember(self, name: str, runner: CameraRunner, switch: Switch) -> None:
         try:

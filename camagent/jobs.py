@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 from camagent.clock import Clock
 from camagent.errors import Busy, CodedError, Refusal, printable
-from camagent.service import Event, Origin, Service, Tell
+from camagent.service import Event, Origin, SelfTestWish, Service, Tell
 
 log = logging.getLogger("camagent.jobs")
 
@@ -143,7 +143,7 @@ class Job:
 
 
 class Jobs:
-    """Installs, activations and rollbacks asked for over HTTP: one at a time, each in a thread of its own."""
+    """Installs, activations, rollbacks and self-tests asked for over HTTP: one at a time, each in a thread of its own."""
 
     def __init__(self, service: Service, clock: Clock) -> None:
         self._service, self._clock = service, clock
@@ -180,6 +180,10 @@ class Jobs:
     def start_rollback(self, name: str, origin: Origin) -> Job:
         """Back to the last confirmed bundle. Raises Busy."""
         return self._start("rollback", origin, lambda tell: self._service.rollback(name, origin, tell))
+
+    def start_selftest(self, camera: str, origin: Origin) -> Job:
+        """Tests a camera, or every one. Raises Busy."""
+        return self._start("selftest", origin, lambda tell: self._service.selftest(SelfTestWish(camera), origin, tell))
 
     def _start(self, kind: str, origin: Origin, work: Callable[[Tell], Mapping[str, Any]]) -> Job:
         with self._lock:

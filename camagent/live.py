@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from camagent import golden, models, vitals
 from camagent.audit import Audit, Happening
@@ -114,6 +114,19 @@ class Live:
                     if slots.trial is None and not _is_lost(exc):
                         raise
                     self.take_back(name, running, exc)
+
+    def in_force(self, camera: Camera) -> UsableBundle:
+        """The same with its golden pictures, for a self-test: nothing is begun, tried or taken back. Raises as `load`."""
+        if models.is_path(camera.bundle):
+            return self._load_file(Path(camera.bundle), camera.backend, golden=True)
+        with self._one_at_a_time:
+            slots = self.store.slots(camera.bundle)
+            running = slots.running
+            if slots.trial and slots.safe and slots.trial.digest in self._given_up:
+                running = slots.safe
+            if running is None:
+                raise _nothing_to_run(camera, slots)
+            return self._load_ref(camera.bundle, running, camera.backend, golden=True)
 
     def try_out(self, name: str, slots: Slots, checklist: Checklist) -> Slots:
         """What the store has just put on trial: golden pictures first, then the cameras take it over.
@@ -245,16 +258,14 @@ class Live:
             self._test(name, running, Checklist())
         return replace(self._load_ref(name, running, backend), trial=trial)
 
-    def _load_ref(self, name: str, ref: Ref, backend: str) -> UsableBundle:
+    def _load_ref(self, name: str, ref: Ref, backend: str, *, golden: bool = False) -> UsableBundle:
         with self.store.open(name, ref.digest) as source:
-            return models.load(source, self.trust.to_load(), backends=installed(), backend=backend, device=self.trust.device)
+            return self._load_from(source, backend, golden=golden)
 
-    def _load_file(self, path: Path, backend: str) -> UsableBundle:
+    def _load_file(self, path: Path, backend: str, *, golden: bool = False) -> UsableBundle:
         try:
             with path.open("rb") as source:
-                return models.load(
-                    source, self.trust.to_load(), backends=installed(), backend=backend, device=self.trust.device, whole=True
-                )
+                return self._load_from(source, backend, golden=golden, whole=True)
         except OSError as exc:
             raise InputError(
                 f"the bundle {path} cannot be read: {exc.strerror}",
@@ -262,14 +273,15 @@ class Live:
                 fix="name a .cambundle file that exists",
             ) from exc
 
+    def _load_from(self, source: BinaryIO, backend: str, *, golden: bool, whole: bool = False) -> UsableBundle:
+        policy, device = self.trust.to_load(), self.trust.device
+        return models.load(source, policy, backends=installed(), backend=backend, device=device, golden=golden, whole=whole)
+
     def _test(self, name: str, ref: Ref, checklist: Checklist) -> None:
         """Opens the model and shows it its golden pictures. Raises CodedError."""
         config = self.trust.config
         backend = next((camera.backend for camera in config.camera if camera.bundle == name), "auto")
-        with self.store.open(name, ref.digest) as source:
-            made = models.load(
-                source, self.trust.to_load(), backends=installed(), backend=backend, device=self.trust.device, golden=True
-            )
+        made = self._load_ref(name, ref, backend, golden=True)
         if not both_fit(vitals.memory_available(), len(made.model)):
             log.warning("bundle %s: memory does not hold two models; its cameras pause while the new one is tested", name)
             self.cameras.release(name)

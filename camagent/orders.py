@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from camagent.bundles import Bundles
 from camagent.clock import Clock
-from camagent.commands import Accepted, CommandAnswer, CommandGate, Ignored
+from camagent.commands import Accepted, CommandAnswer, CommandGate, Decision, Ignored, Kind
 from camagent.config import Config
 from camagent.errors import CodedError, ConfigError, printable
 from camagent.service import Origin
@@ -49,27 +49,37 @@ class Orders:
     ) -> None:  # fmt: skip
         """`errors` counts what is ignored; `remember` keeps the ids of accepted commands over restarts. Raises ConfigError."""
         self.answer: CommandAnswer | None = None
+        self.gate = CommandGate(prefixes(config), seen=seen)  # of `cmd/selftest` too: an id is never obeyed twice
         self._config, self._bundles, self._clock = config, bundles, clock
         self._errors, self._changed, self._remember = errors, changed, remember
-        self._gate = CommandGate(prefixes(config), seen=seen)
         self._stop = threading.Event()
         self._worker: Stage | None = None
 
     def follow(self, config: Config) -> None:
         """A new configuration is in force. Raises ConfigError."""
-        self._gate.allowed = prefixes(config)
+        self.gate.allowed = prefixes(config)
         self._config = config
 
     def note(self, payload: bytes) -> None:
         """A command arrived: it is judged here and done in a thread of its own."""
-        decision = self._gate.judge("bundle", payload, self._clock.monotonic())
+        decision = self.judge("bundle", payload)
         if isinstance(decision, Ignored):
-            self._errors[decision.code] += 1
             return
         self._say(CommandAnswer.of(decision, self._clock.wall()))
         if isinstance(decision, Accepted):
             worker = self._worker = Stage("bundle-command", lambda _: self._obey(decision), self._died)
             worker.start()
+
+    def judge(self, kind: Kind, payload: bytes) -> Decision:
+        """Any thread: what becomes of a command. What is ignored is counted."""
+        decision = self.gate.judge(kind, payload, self._clock.monotonic())
+        if isinstance(decision, Ignored):
+            self._errors[decision.code] += 1
+        return decision
+
+    def remember(self) -> None:
+        """Any thread: keeps the ids of accepted commands over restarts."""
+        self._remember(self.gate.seen)
 
     def stop(self) -> None:
         """Gives up what is being fetched."""
@@ -80,7 +90,7 @@ class Orders:
     def _obey(self, command: Accepted) -> None:
         assert command.order is not None
         try:
-            self._remember(self._gate.seen)
+            self.remember()
             if self._stop.wait(command.delay_s):
                 return
             done = self._install(command.order, command.id)
@@ -90,12 +100,12 @@ class Orders:
         else:
             self._say(CommandAnswer.of_success(command.id, done, self._clock.wall()))
         finally:
-            self._gate.done("bundle")
+            self.gate.done("bundle")
 
     def _install(self, order: Order, command_id: str | None) -> str:
         from firmware_pkg.transfer import download  # noqa: PLC0415  requests and urllib3, for those who use it
 
-        rules = Rules(allowed=self._gate.allowed, listener=Listener.parse(self._config.web.listen))
+        rules = Rules(allowed=self.gate.allowed, listener=Listener.parse(self._config.web.listen))
         origin = Origin("mqtt", f"id {printable(command_id, 64)}" if command_id else "no id")
         with download(order, rules, stop=self._stop) as source:
             result = self._bundles.install(source, origin, lambda _: None)

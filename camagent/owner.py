@@ -53,6 +53,16 @@ class Owner:
         self._state["command_ids"] = list(ids)
         _save(self.state_dir, self._state)
 
+    @property
+    def tested_at(self) -> float:
+        """When the agent last tested itself unasked, seconds since 1970; 0 where it never has."""
+        return float(self._state.get("tested_at", 0.0))
+
+    def remember_test(self, at: float) -> None:
+        """Writes that moment. Raises StateError when the disk does not take it."""
+        self._state["tested_at"] = at
+        _save(self.state_dir, self._state)
+
     def release(self) -> None:
         """Gives the state directory to the next owner."""
         self._lock.close()
@@ -148,6 +158,13 @@ def act_as_owner(path: Path) -> None:
             evidence={"path": path, "user": os.geteuid()},
             fix="run the command as the user that the agent runs as",
         ) from exc
+
+
+def act_as_oneself() -> None:
+    """Ends `act_as_owner`: what is written from here on belongs to whoever called."""
+    if os.getuid() == 0 and os.geteuid() != 0:
+        os.seteuid(0)
+        os.setegid(0)
 
 
 def _load(state_dir: Path) -> dict[str, Any]:

@@ -201,6 +201,8 @@ class Agent:
         self.cameras.obey()
         self.cameras.revive()
         self._watch_trials()
+        if self.bundles.tester is not None:
+            self.bundles.tester.tick()
         due = stepped or self.clock.monotonic() >= self._next_health
         for runner, is_new in self.cameras.changed(everything=due):
             self._tell(runner, is_new=is_new)
@@ -307,6 +309,8 @@ class Agent:
         self._subscribe()
         self._note_bundles()
         self.cameras.tell_anew()
+        if self.bundles.tester is not None:
+            self.bundles.tester.tell_anew()
 
     def _network_died(self, name: str, exc: BaseException) -> None:
         log.error("%s ended by %r", name, exc, exc_info=exc)
@@ -316,14 +320,15 @@ class Agent:
     def _subscribe(self) -> None:
         names = [camera.name for camera in self.config.camera] if "detect" in self.config.commands.allow else []
         topics = [self.topics.of_camera(name, "cmd", "detect") for name in names]
-        if "bundle" in self.config.commands.allow:
-            topics.append(self.topics.of_agent("cmd", "bundle"))
+        topics += [self.topics.of_agent("cmd", kind) for kind in ("bundle", "selftest") if kind in self.config.commands.allow]
         self.mqtt.subscribe(topics)
 
     def _command(self, topic: str, payload: bytes) -> None:
         """A command arrived, in the network thread: it is only noted, other threads obey."""
         if topic == self.topics.of_agent("cmd", "bundle"):
             self.orders.note(payload)
+        if topic == self.topics.of_agent("cmd", "selftest") and self.bundles.tester is not None:
+            self.bundles.tester.order(payload)
         for camera in self.config.camera:
             if topic == self.topics.of_camera(camera.name, "cmd", "detect"):
                 self.cameras.note_command(camera.name, payload)
@@ -333,6 +338,8 @@ class Agent:
         notify(STOPPING="1")
         log.info("stopping")
         self.orders.stop()
+        if self.bundles.tester is not None:
+            self.bundles.tester.stop()
         for name in self.cameras.stop():
             self.mqtt.send(Message(self.topics.of_camera(name, "available"), b"offline", 1, retain=True))
         self._stop_trials()
@@ -369,7 +376,7 @@ def _require_same_owner(old: Config, new: Config) -> None:
 # what commands, pages and self-test need of the stages: nobody but this module imports them
 __all__ = [
     "HEADS", "USUAL_SCALE", "Agent", "Author", "BackendHung", "BackendOptions", "FilterRule", "Observer", "Reading", "Steps",
-    "TensorSpec", "TrustDesk", "UsableBundle", "Workbench", "body_of", "encode_rle", "head_of", "heads_for", "installed",
-    "load_model", "named_frames", "one_picture", "open_backend", "passed_over", "picture_frame", "prepare", "read",
+    "TensorSpec", "TrustDesk", "UsableBundle", "Workbench", "body_of", "check", "encode_rle", "head_of", "heads_for",
+    "installed", "load_model", "named_frames", "one_picture", "open_backend", "passed_over", "picture_frame", "prepare", "read",
     "rgb_frame", "rgb_pixels", "rule_for", "task_of", "usable",
 ]  # fmt: skip

@@ -27,6 +27,16 @@ class Origin:
         return self.kind == "local"
 
 
+@dataclass(frozen=True, slots=True)
+class SelfTestWish:
+    """What is to be tested, and for whom."""
+
+    camera: str = ""  # "": every camera
+    whole: bool = False  # with everything that a report has, pictures too
+    config_path: str = ""  # the configuration that the user has in mind, "" where nobody named one
+    config_digest: str = ""
+
+
 class Service(Protocol):
     """One thing at a time: a second `install`, `activate` or `rollback` meanwhile is refused with BUSY.
 
@@ -62,4 +72,36 @@ class Service(Protocol):
         Returns {"in_force": N, "added": [N ..], "expires": seconds, "revoked": [key id ..],
         "losing": [{"name", "version"} ..]}.
         """
+        ...
+
+    def selftest(self, wish: SelfTestWish, origin: Origin, tell: Tell) -> dict[str, Any]:
+        """Why is nothing seen? One at a time, a second one meanwhile is refused with BUSY; the stream goes on.
+
+        Returns `camagent.selftest/1` with `time` and `agent`. With `wish.whole` what a terminal and a page show besides goes to
+        `tell` before: {"report": {..}} without pictures, {"exhibit": {..}} for each picture.
+        """
+        ...
+
+
+class SelfTester(Protocol):
+    """Who does an agent's self-tests. Every method may be called from any thread but the one that says otherwise."""
+
+    def run(self, wish: SelfTestWish, origin: Origin, tell: Tell) -> dict[str, Any]:
+        """See Service.selftest."""
+        ...
+
+    def order(self, payload: bytes) -> None:
+        """`cmd/selftest` arrived: judged here, done in a thread of its own."""
+        ...
+
+    def tick(self) -> None:
+        """The agent's thread, often: begins a test where one is due."""
+        ...
+
+    def tell_anew(self) -> None:
+        """A new MQTT client knows no retained state."""
+        ...
+
+    def stop(self) -> None:
+        """The agent ends: nothing new is begun."""
         ...

@@ -30,6 +30,7 @@ ASSEMBLY = {
     "golden",
     "model_holder",
     "pipeline",
+    "probing",
     "workbench",
 }  # only these import stages; steps and camera are pipeline's own parts
 ABOVE = {"cli", "sinks", "__main__", "jobs", "control", "web", "selftest"}

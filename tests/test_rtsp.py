@@ -73,7 +73,7 @@ def test_auto_falls_back_to_udp_where_the_server_refuses_tcp(clips: Clips) -> No
         with Viewer(camera.url, transport="auto") as viewer:
             viewer.wait_frames(3)
         with Viewer(camera.url, transport="tcp") as viewer:
-            viewer.wait(lambda status: status.reason == "stream-unreachable", 5)
+            viewer.wait(lambda status: status.reason == "transport-mismatch", 5)
             assert "461" in viewer.status.sentence
 
 

@@ -31,6 +31,7 @@ COMMANDS = MappingProxyType({
     "infer": ("camagent.cli.infer", "Run a bundle on pictures, videos or an RTSP stream."),
     "key": ("camagent.cli.key", "Make and show signing keys."),
     "run": ("camagent.cli.run", "The daemon: cameras in, detections out over MQTT."),
+    "selftest": ("camagent.cli.selftest", "Say why nothing is seen."),
     "trust": ("camagent.cli.trust", "Make, change and show the trust root."),
     "watch": ("camagent.cli.watch", "Live view of what an agent publishes."),
 })  # fmt: skip

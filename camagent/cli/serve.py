@@ -10,6 +10,7 @@ from camagent.control import ControlServer
 from camagent.errors import ConfigError
 from camagent.jobs import Jobs
 from camagent.pipeline import Agent
+from camagent.selftest.daemon import SelfTests
 
 
 def require_web(config: Config) -> None:
@@ -26,6 +27,7 @@ class Servers:
     def __init__(self, agent: Agent) -> None:
         """Listens to nobody yet."""
         self._agent = agent
+        agent.bundles.tester = SelfTests(agent)
         self._jobs = Jobs(agent.bundles, agent.clock)
         self._control = ControlServer(agent.owner.run_dir, agent.bundles)
         self._section: Web = agent.config.web

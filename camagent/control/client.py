@@ -20,7 +20,7 @@ from camagent.control.protocol import ANSWER_BYTES, SOCKET_NAME, Request, TrustB
 from camagent.errors import StateError, Unreachable
 from camagent.jobs import relayed
 from camagent.owner import LOCK_NAME
-from camagent.service import Event, Origin, Service, Tell
+from camagent.service import Event, Origin, SelfTestWish, Service, Tell
 
 CONNECT_S = 5.0  # an agent that starts takes the lock some moments before it listens
 ANSWER_S = 900.0  # between two lines: golden pictures on a slow NPU take their time
@@ -121,6 +121,14 @@ class Client:
             file.write(msgspec.json.encode(TrustBody(roots=tuple(roots))))
             file.flush()
             return self._ask(Request(op="trust", dry_run=dry_run), file)
+
+    def selftest(self, wish: SelfTestWish, origin: Origin, tell: Tell) -> dict[str, Any]:
+        """See Service."""
+        del origin
+        request = Request(
+            op="selftest", camera=wish.camera, whole=wish.whole, config_path=wish.config_path, config_digest=wish.config_digest
+        )
+        return self._ask(request, tell=tell)
 
     def _ask(self, request: Request, file: IO[bytes] | None = None, tell: Tell | None = None) -> dict[str, Any]:
         """Passes events on until the last one. Raises what the agent refused, or Unreachable where it went away."""

@@ -24,7 +24,7 @@ ANSWER_BYTES = 4 * 1024 * 1024  # one line of an answer
 TRUST_BYTES = 4 * 1024 * 1024  # a whole chain of roots as JSON
 DESCRIPTORS = 1  # a bundle, or a chain of roots
 
-Op: TypeAlias = Literal["status", "bundles", "install", "activate", "rollback", "trust"]
+Op: TypeAlias = Literal["status", "bundles", "install", "activate", "rollback", "trust", "selftest"]
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -35,6 +35,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     version: Annotated[str, Meta(max_length=200)] | None = None
     force: bool = False
     dry_run: bool = False
+    camera: Annotated[str, Meta(max_length=48)] = ""
+    whole: bool = False
+    config_path: Annotated[str, Meta(max_length=4096)] = ""
+    config_digest: Annotated[str, Meta(max_length=64)] = ""
 
 
 class TrustBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -18,7 +18,7 @@ from camagent.control import protocol
 from camagent.control.protocol import Request, RequestInvalid, Silent
 from camagent.errors import Busy, CodedError, printable
 from camagent.jobs import as_refusal, thinned
-from camagent.service import Event, Origin, Service
+from camagent.service import Event, Origin, SelfTestWish, Service
 
 log = logging.getLogger("camagent.control")
 
@@ -177,6 +177,9 @@ class ControlServer:
                 return service.activate(request.name, request.version, origin, tell, force=request.force)
             case "rollback":
                 return service.rollback(request.name, origin, tell)
+            case "selftest":
+                wish = SelfTestWish(request.camera, request.whole, request.config_path, request.config_digest)
+                return service.selftest(wish, origin, tell)
             case "trust":
                 with protocol.handed(descriptors) as source:
                     data = source.read(protocol.TRUST_BYTES + 1)

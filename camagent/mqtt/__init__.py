@@ -6,7 +6,8 @@ there), sender.py what goes out next, suspects.py which message makes a broker h
 
 from camagent.mqtt.client import MqttClient, MqttState
 from camagent.mqtt.observer import Observer
+from camagent.mqtt.sender import Answer
 from camagent.mqtt.suspects import Patience
 from camagent.mqtt.wire import Endpoint, LinkError
 
-__all__ = ["Endpoint", "LinkError", "MqttClient", "MqttState", "Observer", "Patience"]
+__all__ = ["Answer", "Endpoint", "LinkError", "MqttClient", "MqttState", "Observer", "Patience"]

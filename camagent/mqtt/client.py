@@ -23,9 +23,9 @@ from camagent.clock import Clock
 from camagent.config import Mqtt
 from camagent.errors import printable
 from camagent.messages import Message, Topics
-from camagent.mqtt.answers import End, Version
+from camagent.mqtt.answers import End, Terms, Version
 from camagent.mqtt.link import Account, Link, Will
-from camagent.mqtt.sender import Rejection, Sender
+from camagent.mqtt.sender import Answer, Rejection, Sender
 from camagent.mqtt.session import Session
 from camagent.mqtt.suspects import Patience
 from camagent.mqtt.wire import Endpoint, State
@@ -46,6 +46,7 @@ class MqttState:
     detail: str | None
     fix: str | None
     protocol: Version | None  # None until the first connection
+    maximum_packet: int | None  # bytes that the broker takes at most, where it says so
     connects: int
     attempts: int
     connected_s: float | None
@@ -93,6 +94,7 @@ class MqttClient:
         self._on_command = on_command
         self._on_outcome = on_outcome
         self._incoming: Counter[str] = Counter()
+        self._maximum_packet: int | None = None
         self._wanted: tuple[str, ...] = ()  # subscriptions; replaced as a whole
         self._subscribed: tuple[str, ...] = ()
         self._sender = Sender(outbox, Message(available, b"online", 1, retain=True), clock, on_outcome, patience)
@@ -143,6 +145,7 @@ class MqttClient:
             detail=status.detail,
             fix=status.fix,
             protocol=status.protocol,
+            maximum_packet=self._maximum_packet,
             connects=status.connects,
             attempts=status.attempts,
             connected_s=None if connected_at is None else self._clock.monotonic() - connected_at,
@@ -161,11 +164,17 @@ class MqttClient:
             commands_failed=incoming["failed"],
         )
 
+    def answer_on(self, topic: str) -> Answer | None:
+        """The broker's newest word on this topic; None before the first message that it had to answer."""
+        return self._sender.answers.get(topic)
+
     # -- the network thread -------------------------------------------------------------------------------------------
 
     def opened(self, link: Link) -> None:
         """Listens first, then says who is here; state and backlog follow in `pump`."""
         self._subscribed = ()
+        granted = link.terms.maximum_packet
+        self._maximum_packet = None if granted == Terms().maximum_packet else granted
         self._sender.opened()
         self._resubscribe(link)
 

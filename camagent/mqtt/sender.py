@@ -49,6 +49,15 @@ class Rejection:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of the newest message on a topic: acknowledged, refused, too_large or set_aside."""
+
+    outcome: Outcome
+    detail: str
+    at: float  # monotonic
+
+
+@dataclass(frozen=True, slots=True)
 class _Denied:
     """A topic that the broker refused."""
 
@@ -85,6 +94,7 @@ class Sender:
         self.live = Live()
         self.counts: Counter[str] = Counter()  # refused, too_large, set_aside, live_dropped, subscriptions_refused
         self.rejection: Rejection | None = None
+        self.answers: dict[str, Answer] = {}  # by topic; as many as the agent has topics
         self._lock = Lock()
         self._logged: dict[tuple[str, str], float] = {}
         self._outbox = outbox
@@ -257,8 +267,10 @@ class Sender:
         if code >= FAILURE:
             self._refusal = _Denied(candidate.message.topic, text, self._clock.monotonic() + DENIED_S)
             self._reject(candidate, "refused", ACL_DENIED, text)
-        elif candidate.entry is not None:
-            self._outbox.settle(candidate.entry.key, "acknowledged")
+        else:
+            self.answers[candidate.message.topic] = Answer("acknowledged", text, self._clock.monotonic())
+            if candidate.entry is not None:
+                self._outbox.settle(candidate.entry.key, "acknowledged")
         if candidate.kind == "state" and isinstance(candidate.message, Message):
             self.retained.acknowledged(candidate.message)
             self._answered = candidate.message
@@ -331,6 +343,7 @@ class Sender:
     def _reject(self, candidate: _Candidate, outcome: Outcome, code: str, detail: str) -> None:
         message = candidate.message
         self._count(outcome)
+        self.answers[message.topic] = Answer(outcome, detail, self._clock.monotonic())
         self._note(Rejection(code, printable(message.topic), candidate.sent.size, detail))
         if candidate.entry is not None:
             self._outbox.settle(candidate.entry.key, outcome)

@@ -14,6 +14,7 @@ from camagent.selftest.rung_filters import FiltersRung
 from camagent.selftest.rung_golden_picture import GoldenPictureRung
 from camagent.selftest.rung_golden_tensor import GoldenTensorRung
 from camagent.selftest.rung_live import LiveRung
+from camagent.selftest.rung_source import SourceRung
 
 
 def examine(
@@ -21,7 +22,9 @@ def examine(
 ) -> Report:
     """Why this model, so deployed, sees nothing. Never raises for what is wrong with the case; bounded in inferences."""
     exam = Examination(case, Count(limit))
-    rungs: list[Rung] = [BackendRung(exam), GoldenTensorRung(exam), GoldenPictureRung(exam), LiveRung(exam), FiltersRung(exam)]
+    source: list[Rung] = [SourceRung(case.live)] if case.live is not None else []
+    rungs: list[Rung] = [BackendRung(exam), GoldenTensorRung(exam), GoldenPictureRung(exam), *source]
+    rungs += [LiveRung(exam), FiltersRung(exam)]
     manifest = case.bundle.manifest
     try:
         return climb(rungs, exam.count, monotonic, tell, {"bundle": manifest.name, "version": manifest.version})

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from camagent.bodies import schema_of
+from camagent.commands import CommandAnswer
 from camagent.selftest.report import MOST_IN_A_SET, SCHEMA, Layer, Status, Verdict
 
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -75,6 +76,8 @@ class SelftestBody(msgspec.Struct, frozen=True, kw_only=True):
     tensors: tuple[TensorBody, ...]
     time: float | UnsetType = UNSET  # seconds since 1970, UTC
     agent: str | UnsetType = UNSET
+    id: str | UnsetType = UNSET  # of the command that asked for it
+    command: CommandAnswer | UnsetType = UNSET  # the answer to the newest `cmd/selftest`, which may be a later one
 
 
 def schema() -> dict[str, Any]:

@@ -20,11 +20,17 @@ from camagent.sources.files import PictureFolder, VideoFile, list_pictures
 from camagent.sources.pictures import decode_picture, is_picture
 from camagent.sources.rtsp import RtspSource
 from camagent.sources.status import SourceStatus
+from camagent.sources.tap import Tap
 from camagent.sources.urls import is_url
 
 
 class Source(Protocol):
-    """One camera. `run` or `frames` belongs to one thread; `status` may be called from any."""
+    """One camera. `run` or `frames` belongs to one thread; `status` may be called from any.
+
+    `tap`: any thread may put one there while `run` goes on, and take it away; None for nobody watches.
+    """
+
+    tap: Tap | None
 
     def run(self, stop: threading.Event, slot: Slot[Frame]) -> None:
         """Live: leaves due frames in the slot, at most `fps` a second, the newest waiting, until `stop` is set.
@@ -74,6 +80,7 @@ def open_source(camera: Camera, *, clock: Clock | None = None, rng: Random | Non
 __all__ = [
     "Source",
     "SourceStatus",
+    "Tap",
     "decode_picture",
     "is_picture",
     "is_url",

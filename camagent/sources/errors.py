@@ -13,6 +13,13 @@ class StreamRefused(StreamUnreachable):
     """The server answers and will not serve: 401, 404, 453, or nothing that is RTSP."""
 
 
+class TransportRefused(StreamRefused):
+    """The server does not offer this transport (461)."""
+
+    code = "TRANSPORT_MISMATCH"
+    reason = "transport-mismatch"
+
+
 class StreamClientLimit(SourceError):
     """The server speaks RTSP and sends no media: the sign of one client too many."""
 
@@ -50,4 +57,5 @@ __all__ = [
     "StreamRefused",
     "StreamStalled",
     "StreamUnreachable",
+    "TransportRefused",
 ]

@@ -27,6 +27,7 @@ from camagent.sources.pacing import Pacer
 from camagent.sources.pictures import is_picture, read_picture
 from camagent.sources.session import Session
 from camagent.sources.status import SourceStatus, Tally
+from camagent.sources.tap import Tap
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -64,6 +65,7 @@ class VideoFile:
         check_name(camera.name, camera.decoder)
         self._camera, self._path, self._clock = camera, path, clock
         self._tally, self._masker = Tally(), Masker(camera.mask)
+        self.tap: Tap | None = None
 
     def status(self) -> SourceStatus:
         """The source at this moment."""
@@ -117,7 +119,9 @@ class VideoFile:
             # "file:" keeps FFmpeg from taking a name like concat:.. or pipe:0 for a protocol
             container = av.open(f"file:{self._path}", mode="r", options=_OPTIONS)
             self._tally.sessions = 1
-            yield Session(container, self._camera, self._clock, self._tally, masker=self._masker, pacer=pacer)
+            yield Session(
+                container, self._camera, self._clock, self._tally, masker=self._masker, pacer=pacer, tap=lambda: self.tap
+            )
         except (av.FFmpegError, SourceError) as exc:
             cause = exc.what if isinstance(exc, SourceError) else exc.strerror or type(exc).__name__
             raise InputError(
@@ -167,6 +171,7 @@ class PictureFolder:
     def __init__(self, camera: Camera, path: Path, clock: Clock) -> None:
         self._camera, self._path, self._clock = camera, path, clock
         self._tally, self._masker = Tally(), Masker(camera.mask)
+        self.tap: Tap | None = None
 
     def status(self) -> SourceStatus:
         """The source at this moment."""
@@ -200,10 +205,16 @@ class PictureFolder:
                 if stop.wait(max(zero + shown * interval - self._clock.monotonic(), 0.0)):
                     break
                 slot.put(frame)
+                self._show(frame)
                 shown += 1
             if shown == before and not stop.is_set():
                 raise self._empty()
         self._tally.ended()
+
+    def _show(self, frame: Frame) -> None:
+        tap, picture = self.tap, frame.picture
+        if tap is not None and isinstance(picture, av.VideoFrame) and tap.saw(picture, frame.pts, frame.arrived):
+            tap.keep(frame)
 
     def _list(self) -> list[Path]:
         if not self._tally.is_running:

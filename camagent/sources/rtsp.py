@@ -27,6 +27,7 @@ from camagent.sources.masks import Masker
 from camagent.sources.pacing import Pacer
 from camagent.sources.session import Session
 from camagent.sources.status import SourceStatus, Tally
+from camagent.sources.tap import Tap
 from camagent.sources.urls import Address, address_of
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class RtspSource:
         self._server = (address.host, address.port)
         self._camera, self._clock, self._rng, self._open_timeout_s = camera, clock, rng, open_timeout_s
         self._tally, self._masker = Tally(), Masker(camera.mask)
+        self.tap: Tap | None = None
         self._good_s = 0.0  # how long the newest session gave pictures
 
     def status(self) -> SourceStatus:
@@ -145,6 +147,7 @@ class RtspSource:
             masker=self._masker,
             pacer=Pacer(self._camera.fps),
             opened_in_s=opened.took_s,
+            tap=lambda: self.tap,
         )
 
     def _packets(self, session: Session, opened: _Opened, stop: threading.Event) -> Iterator[Packet]:

@@ -10,7 +10,7 @@ import av
 import av.error
 
 from camagent.errors import SourceError, StreamStalled, StreamUnreachable, printable
-from camagent.sources.errors import StreamClientLimit, StreamDown, StreamEnded, StreamRefused
+from camagent.sources.errors import StreamClientLimit, StreamDown, StreamEnded, StreamRefused, TransportRefused
 from camagent.sources.ffmpeg import said
 from camagent.sources.urls import Address
 
@@ -47,7 +47,8 @@ def refused(exc: av.FFmpegError, heard: list[str], address: Address, timeout_s: 
         what, fix = _REFUSALS.get(
             status["code"] if status else "", ("the camera refuses the session", "look at the camera's log")
         )
-        return StreamRefused(f"{what}: {words}", fix=fix, evidence=evidence)
+        kind = TransportRefused if status and status["code"] == "461" else StreamRefused
+        return kind(f"{what}: {words}", fix=fix, evidence=evidence)
     if took_s >= timeout_s:  # FFmpeg tells an interrupted handshake as "invalid data"
         return _silent(address, timeout_s)
     if exc.errno in _NOBODY or _NO_NAME in words:

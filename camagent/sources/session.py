@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import av
@@ -18,6 +18,7 @@ from camagent.sources.errors import NoFrames
 from camagent.sources.masks import Masker
 from camagent.sources.pacing import WAITED_S, Gathered, KeyPlan, Overload, Pacer
 from camagent.sources.status import Tally
+from camagent.sources.tap import Tap
 from camagent.sources.timing import Arrival, FrameClock, taken_from_prft
 
 if TYPE_CHECKING:
@@ -48,7 +49,9 @@ class Session:
         masker: Masker,
         pacer: Pacer,
         opened_in_s: float | None = None,
+        tap: Callable[[], Tap | None] = lambda: None,
     ) -> None:
+        self._tap = tap  # asked for every picture: who watches comes and goes
         self._stream = _video_stream(container)
         self._decoder = Decoder(self._stream, camera.decoder, tally, clock)
         self.seconds, self.ticks = self._decoder.seconds, self._decoder.ticks
@@ -179,11 +182,18 @@ class Session:
     def _hand_over(self, decoded: Decoded, slot: Slot[Frame], *, due: bool) -> None:
         if not decoded.arrival.live or not self._is_good(decoded):
             return
+        tap = self._tap()
+        wanted = tap is not None and tap.saw(decoded.picture, decoded.pts, decoded.arrival.at)
+        if not (due or wanted or slot.waiting):
+            return
+        frame = self._frame(decoded)
         if due:
-            slot.put(self._frame(decoded))
+            slot.put(frame)
         elif slot.waiting:
             # the worker is late: what waits for it is replaced by something newer
-            slot.refresh(self._frame(decoded))
+            slot.refresh(frame)
+        if tap is not None and wanted:
+            tap.keep(frame)
 
     def _is_good(self, decoded: Decoded) -> bool:
         """Counts a frame; False for a damaged one."""

@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 
 from camagent.errors import SourceError
 from camagent.frame import TimeSource
+from camagent.sources.errors import StreamClientLimit, StreamRefused
 
 State: TypeAlias = Literal["connecting", "running", "waiting", "ended"]
 
@@ -18,6 +19,8 @@ class SourceStatus:
     state: State = "connecting"
     reason: str | None = None  # why no frames come; None while they do
     sentence: str = ""  # the reason in words, without secrets
+    fix: str = ""  # the next step, where there is a reason
+    answered: bool = False  # the server itself has said no, or speaks and sends nothing: waiting alone will not help
     packets: int = 0
     decoded: int = 0
     decoder_errors: int = 0  # packets that the decoder refused or that never became a frame
@@ -52,7 +55,7 @@ class Tally:
         self.key_interval: float | None = None
         self.key_frames_only = False
         self.time_source: TimeSource | None = None
-        self._situation: tuple[State, str | None, str] = ("connecting", None, "")
+        self._situation: tuple[State, SourceError | None, str] = ("connecting", None, "")
 
     def connecting(self) -> None:
         """A session is being opened; the reason of the failure before stays until frames come."""
@@ -65,7 +68,7 @@ class Tally:
 
     def waiting(self, error: SourceError, next_try_s: float) -> None:
         """A session failed; the next one is tried in `next_try_s` seconds, sooner if the server comes back."""
-        self._situation = ("waiting", error.reason, f"{error.what}; next try in {next_try_s:.0f} s")
+        self._situation = ("waiting", error, f"{error.what}; next try in {next_try_s:.0f} s")
 
     def ended(self) -> None:
         """Nothing more will come: stopped, or the end of a file."""
@@ -78,11 +81,13 @@ class Tally:
 
     def snapshot(self) -> SourceStatus:
         """The counters as they stand."""
-        state, reason, sentence = self._situation
+        state, error, sentence = self._situation
         return SourceStatus(
             state=state,
-            reason=reason,
+            reason=error.reason if error else None,
             sentence=sentence,
+            fix=error.fix if error else "",
+            answered=isinstance(error, StreamRefused | StreamClientLimit),
             packets=self.packets,
             decoded=self.decoded,
             decoder_errors=self.decoder_errors,

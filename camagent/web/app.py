@@ -35,6 +35,7 @@ T = TypeVar("T")
 ANSWER_S = 10.0  # a rollback is answered with its result when it takes no longer, else with its job
 _ASKED_AT_ONCE = 4  # threads that may wait for the agent's own locks
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,47}")
+_CAMERA = re.compile(r"[A-Za-z0-9_-]{1,48}")
 _SAFE = (
     (b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"), (b"referrer-policy", b"no-referrer"),
     (b"content-security-policy", b"default-src 'none'"), (b"cross-origin-resource-policy", b"same-origin"),
@@ -70,6 +71,7 @@ def build(service: Service, jobs: Jobs, rules: Rules) -> Starlette:
             Route("/api/bundles/{name}/activate", api.activate, methods=["POST"]),
             Route("/api/jobs/{job_id}", api.job, methods=["GET"]),
             Route("/api/trust", api.trust, methods=["PUT"]),
+            Route("/api/selftest", api.selftest, methods=["POST"]),
         ],
         exception_handlers={CodedError: _refuse, HTTPException: _no_such_thing},
         middleware=[Middleware(_Gate, rules=rules)],
@@ -127,6 +129,14 @@ class _Api:
             return Response()  # nobody is there to read it
         roots = read_trust_body(data).roots
         return _answer(await self._ask(lambda: self._service.install_trust(roots, _origin(request), dry_run=dry_run)))
+
+    async def selftest(self, request: Request) -> Response:
+        """It takes some seconds at least: the answer is the job."""
+        camera = request.query_params.get("camera", "")
+        if camera and not _CAMERA.fullmatch(camera):
+            raise QueryInvalid("no camera can have that name", evidence={"camera": camera}, fix="take it from /api/status")
+        job = self._jobs.start_selftest(camera, _origin(request))
+        return JSONResponse({"job": job.id}, 202, headers={"Location": f"/api/jobs/{job.id}"})
 
     async def _ask(self, question: Callable[[], T]) -> T:
         async with self._asking:

@@ -21,9 +21,11 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from camagent.bodies import schemas
+from camagent.selftest import report, schema
 from tests.support.data import shared
 
-SCHEMAS = {name: jsonschema.Draft202012Validator(schema) for name, schema in schemas().items()}
+_DOCUMENTS = {**schemas(), report.SCHEMA: schema.schema()}
+SCHEMAS = {name: jsonschema.Draft202012Validator(document) for name, document in _DOCUMENTS.items()}
 Body = dict[str, Any]
 
 FASTESTDET = (

@@ -26,6 +26,16 @@ class Counting(OnnxBackend):
         return super().infer(tensor)
 
 
+class Raiser(OnnxBackend):
+    def infer(self, tensor):
+        raise BackendError("the NPU says no", evidence={"returned": -1, "expected": 0}, fix="ask the NPU")
+
+
+class Blank(OnnxBackend):
+    def infer(self, tensor):
+        return [output * float("nan") for output in super().infer(tensor)]
+
+
 class Killer(Counting):
     def fail(self):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -44,6 +54,8 @@ _POINTS = """[camagent.backends]
 killer = failing_backends:Killer
 stumbler = failing_backends:Stumbler
 defective = failing_backends:Defective
+raiser = failing_backends:Raiser
+blank = failing_backends:Blank
 """
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, BinaryIO
 
 from camagent.errors import Busy
-from camagent.service import Origin, Tell
+from camagent.service import Origin, SelfTestWish, Tell
 from firmware_pkg.errors import BundleTruncated, NotStored
 from signing.refusals import TrustMissing, UntrustedSigner
 
@@ -108,3 +108,12 @@ class FakeService:
             raise TrustMissing("this holds no root", evidence={"bytes": 4}, fix="send a root.json")
         losing = [{"name": "fastestdet", "version": "1.0.0"}] if len(roots) > 1 else []
         return {"in_force": len(roots), "added": [len(roots)], "expires": 2e9, "revoked": [], "losing": losing}
+
+    def selftest(self, wish: SelfTestWish, origin: Origin, tell: Tell) -> dict[str, Any]:
+        self.origins.append(origin)
+        self.asked.append(("selftest", wish.camera))
+        if wish.camera == "unknown":
+            raise NotStored("there is no camera unknown", evidence={"cameras": "front"}, fix="name one of them")
+        tell({"state": "watching camera front"})
+        assert self.may_go_on.wait(60)
+        return {"schema": "camagent.selftest/1", "verdict": "healthy", "camera": wish.camera}
