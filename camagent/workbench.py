@@ -66,6 +66,7 @@ class Workbench:
         """Opens the model. Raises BackendError, BackendHung."""
         self._calls: SimpleQueue[tuple[Callable[[], Any], SimpleQueue[Any]] | None] = SimpleQueue()
         self._infer_s = infer_s
+        self._hung = False  # a runtime that did not come back once is not waited for again
         self._thread = threading.Thread(target=self._serve, name="workbench", daemon=True)
         self._thread.start()
         self._backend: Backend = self._call(lambda: open_backend(backend, model, options), OPEN_S)
@@ -95,8 +96,9 @@ class Workbench:
         answers: SimpleQueue[Any] = SimpleQueue()
         self._calls.put((work, answers))
         try:
-            failed, value = answers.get(timeout=timeout_s)
+            failed, value = answers.get(timeout=0 if self._hung else timeout_s)
         except Empty:
+            self._hung = True
             raise BackendHung(
                 "the runtime does not come back",
                 evidence={"waited": f"{timeout_s:g} s", "expected": "an answer within a second or two"},
