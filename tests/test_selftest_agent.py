@@ -244,7 +244,7 @@ def test_a_new_bundle_is_tested_once_when_it_has_settled() -> None:
 @pytest.mark.parametrize("full", [True, False])
 def test_an_unexplained_silence_is_tested_once_a_day(full: bool) -> None:
     bench = Bench(Remembered(full=full))
-    silent, explained = Look("front", "a", False, "healthy-empty"), Look("front", "a", False, "no-frames")
+    silent, explained = Look("front", "a", False, "all-below-threshold"), Look("front", "a", False, "no-frames")
     assert bench.after(0, explained) is None
     assert bench.after(2 * SILENCE_S, explained) is None
     assert bench.after(0, silent) is None

@@ -8,13 +8,12 @@ from typing import Protocol, Self
 
 from camagent.camera import CameraRunner
 from camagent.errors import StateError
+from camagent.reasons import UNEXPLAINED
 
 AFTER_BUNDLE_S = 30.0  # the new model has settled, and whoever watches the change has seen it
 SILENCE_S = 3600.0
 DAY_S = 86_400.0
 LOOK_S = 5.0
-# reasons that may be a wrong pipeline as well as an empty scene; all others are explanations by themselves
-UNEXPLAINED = frozenset({"healthy-empty", "no-candidates", "all-below-threshold"})
 
 
 @dataclass(frozen=True, slots=True)
