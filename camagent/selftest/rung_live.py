@@ -23,6 +23,7 @@ _CHOSEN = 2  # by which a way is chosen; the others verify it
 _LOOK = 640  # pixels of the longest side for picture statistics
 _DARK_MEAN, _FLAT = 15.0, 3.0
 _SHEAR_GAIN, _SHEAR_PIXELS = 0.2, 2
+_MID_GREY, _NEAR_GREY = 128, 16  # what a decoder shows where it has nothing
 _GREY = 3.0  # mean chroma of a picture without colour
 _HINT = 0.5  # of the threshold: scores that come so near to it, again and again, are something that is nearly seen
 _GAIN = 0.15  # by how much a way must raise the best score
@@ -72,7 +73,7 @@ class LiveRung:
         shown = showing.live(exam, exam.live)
         measured |= {"frames seen on": sum(one.seen for one in looked), "best scores": [round(one.best, 3) for one in looked]}
         classified = exam.manifest.task == "classify"  # it names something on every picture, a flat one too
-        if any(one.seen for one in looked) and not (classified and _picture_cause(facts)):
+        if any(one.seen for one in looked) and not (classified and _picture_cause(facts, damaged=0)):
             found = Outcome("pass", measured)
         else:
             found = self._nothing(looked, facts, measured, tell)
@@ -82,7 +83,7 @@ class LiveRung:
         self, looked: Sequence[Looked], facts: Sequence[PictureFacts], measured: dict[str, Value], tell: Tell
     ) -> Outcome:
         exam = self._exam
-        plain = _picture_cause(facts)
+        plain = _picture_cause(facts, damaged=self._damaged())
         if plain is not None:
             return Outcome("fail", measured, (plain,))
         if not exam.model_trusted:
@@ -99,6 +100,10 @@ class LiveRung:
             return Outcome("warn", measured, (hint,), trials)
         note = "every stage works and nothing is seen: stand in view and watch the best scores rise"
         return Outcome("pass", {**measured, "reason": "healthy-empty", "walk test": note}, trials=trials)
+
+    def _damaged(self) -> int:
+        live = self._exam.case.live
+        return live.facts.decoder_errors + live.facts.corrupt if live else 0
 
     def _look(self, frame: Frame) -> Looked:
         manifest = self._exam.manifest
@@ -141,7 +146,7 @@ class LiveRung:
         evidence = {"best scores": [round(one.best, 3) for one in looked], "threshold": threshold}
         grey = float(np.median([fact.chroma for fact in facts])) < _GREY
         name, other = ("night-ir-domain", "view-domain") if grey else ("view-domain", "night-ir-domain")
-        return cause(name, evidence, others=(other,) if grey else (), ask=True)
+        return cause(name, evidence, others=(other,), ask=True)
 
 
 def _seen(exam: Examination, run: Run) -> tuple[bool, float]:
@@ -159,12 +164,15 @@ def _seen(exam: Examination, run: Run) -> tuple[bool, float]:
             return True, reading.counts.score_max
 
 
-def _picture_cause(facts: Sequence[PictureFacts]) -> Cause | None:
-    """What the pixels alone give away."""
+def _picture_cause(facts: Sequence[PictureFacts], *, damaged: int) -> Cause | None:
+    """What the pixels alone give away; `damaged`: what the decoder complained of while they were taken."""
     mean, spread = (float(np.median(values)) for values in ([f.luma_mean for f in facts], [f.luma_spread for f in facts]))
     if mean < _DARK_MEAN or spread < _FLAT:
         wanted = f"a mean above {_DARK_MEAN:g} and some contrast"
-        evidence = {"luma mean": round(mean, 1), "luma spread": round(spread, 1), "expected": wanted}
+        evidence: dict[str, Value] = {"luma mean": round(mean, 1), "luma spread": round(spread, 1), "expected": wanted}
+        if damaged and abs(mean - _MID_GREY) < _NEAR_GREY and float(np.median([fact.chroma for fact in facts])) < _GREY:
+            evidence |= {"damaged": damaged, "luma of a picture that was never received": _MID_GREY}
+            return cause("missing-reference-grey", evidence, others=("packet-loss-smear",), margin=1.0)
         return cause("lens-dark-or-covered", evidence, margin=1.0)
     shears = [fact.shear for fact in facts if abs(fact.shear) >= _SHEAR_PIXELS and fact.shear_gain >= _SHEAR_GAIN]
     if len(shears) * 2 > len(facts):

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from camagent.selftest.report import TensorFacts
 
+_BLOCK = 8  # pixels that are averaged before colour is looked for
 _MOST_VALUES = 1 << 20  # a sample is enough to count different values
 
 
@@ -86,7 +88,9 @@ def picture_facts(rgb: NDArray[np.uint8]) -> PictureFacts:
     """Of (height, width, 3) RGB, of any size; a few hundred pixels a side are enough."""
     values = rgb.astype(np.float32)
     luma = values @ np.array([0.299, 0.587, 0.114], np.float32)
-    colour = float(np.abs(values[..., 0] - values[..., 1]).mean() + np.abs(values[..., 2] - values[..., 1]).mean()) / 2
+    small = cv2.resize(values, (max(1, rgb.shape[1] // _BLOCK), max(1, rgb.shape[0] // _BLOCK)), interpolation=cv2.INTER_AREA)
+    red, green, blue = (small[..., channel] for channel in range(3))  # averaged: a sensor's noise is no colour
+    colour = float(np.abs(red - green).mean() + np.abs(blue - green).mean()) / 2
     low, high = (float(value) for value in np.percentile(luma, (1, 99)))
     shift, gain = _shear(luma)
     return PictureFacts(float(luma.mean()), float(luma.std()), low, high, colour, shift, gain)
