@@ -54,6 +54,7 @@ class Examination:
         self.live: tuple[tuple[Frame, Run], ...] = ()  # stored live frames that have been inferred
         self.reference_likeness: float | None = None  # cosine of today's outputs and the stored ones for the stored input
         self.reference_outputs: Arrays | None = None
+        self.under_fix = False  # a verified fix is in force in memory
         self.model_trusted = False  # the model sees its golden pictures: what is missing is lost elsewhere
         self._bench: Workbench | None = None
         self._deployed: dict[str, Run] = {}

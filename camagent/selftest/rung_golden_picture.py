@@ -41,11 +41,19 @@ class GoldenPictureRung:
         try:
             found = self._judge(tell)
             shown = showing.golden(exam, found.causes)
+            self._go_on(found.causes)
             return replace(found, exhibits=shown.exhibits, histograms=shown.histograms, tensors=shown.tensors)
         except BackendError as exc:
             return Outcome("fail", {"code": exc.code, "what": exc.what, **exc.evidence}, (of_error(exc),))
         except OutOfBudget:
             return Outcome("warn", {"why": "no inference is left"}, undecided="the budget of inferences is used up")
+
+    def _go_on(self, causes: Sequence[Cause]) -> None:
+        """Under a fix that was verified the rungs that follow can be climbed: what lies behind the first fault shows, too."""
+        made = next((one.change.manifest for one in causes if one.fix_verified and one.change and one.change.manifest), None)
+        if made is not None:
+            self._exam.follow(made)
+            self._exam.model_trusted = self._exam.under_fix = True
 
     def _judge(self, tell: Tell) -> Outcome:
         exam = self._exam

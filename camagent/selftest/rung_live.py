@@ -55,7 +55,7 @@ class LiveRung:
             return Outcome("skip", {"why": "no live frames" if exam.opened else "no model runs"})
         tell("live frames")
         facts = [statistics.picture_facts(rgb_pixels(frame, _LOOK)) for frame in frames]
-        measured = _measured(facts)
+        measured = _measured(facts) | ({"under": "the fix above, in memory"} if exam.under_fix else {})
         try:
             looked = [self._look(frame) for frame in frames]
         except BackendError as exc:
