@@ -18,17 +18,18 @@ from rich.progress import Progress
 
 from bench import selftest_score as score
 from bench.selftest_jobs import Job, Row, prepare, run
-from tests.lab import inject
+from tests.lab import health, inject
 
-QUICK = (2, 40, 8)  # seeds per fault, healthy rigs, pairs
-FULL = (20, 320, 40)
+QUICK = (2, 50, 8)  # seeds per fault, healthy rigs, pairs
+FULL = (20, 350, 40)
 
 
 def jobs(seeds: int, healthy: int, pairs: int, *, only: str = "") -> list[Job]:
     """What is to be examined, always in the same order."""
     made = [Job("fault", name, seed) for name in sorted(inject.FAULTS) for seed in range(seeds) if only in name]
     if not only:
-        made += [Job("healthy", "healthy", seed) for seed in range(healthy)]
+        kinds = list(health.KINDS)
+        made += [Job("healthy", kinds[index % len(kinds)], index // len(kinds)) for index in range(healthy)]
         made += [Job("pair", str(index), 0) for index in range(pairs)]
     return made
 
@@ -54,7 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="two seeds, few healthy rigs (default)")
-    size.add_argument("--full", action="store_true", help="twenty seeds, 320 healthy rigs, 40 pairs")
+    size.add_argument("--full", action="store_true", help="twenty seeds, 350 healthy rigs, 40 pairs")
     parser.add_argument("--only", default="", metavar="CAUSE", help="faults whose name contains this")
     parser.add_argument("--seeds", type=int, help="per fault")
     parser.add_argument("--processes", type=int, default=2)

@@ -12,7 +12,7 @@ import cv2
 from bench.selftest_baseline import exactly_one
 from camagent.selftest.examine import examine
 from camagent.selftest.report import Report
-from tests.lab import analytic, draw, inject
+from tests.lab import analytic, health, inject
 from tests.lab.inject.pairs import pair
 from tests.lab.referee import curable, harmless, true_names, verified
 from tests.lab.rig import Rig
@@ -87,7 +87,8 @@ def run(job: Job) -> Row:
     rig, causes, layers = build(job)
     try:
         scenario = "S1" if rig.made_by == "deployed" else "S2"
-        row = Row(job, causes, layers, rig.name, scenario, harmless(rig), curable(rig), true_names(rig))
+        also = health.KINDS[job.name].told if job.kind == "healthy" else true_names(rig)
+        row = Row(job, causes, layers, rig.name, scenario, harmless(rig), curable(rig), also)
         case = rig.case()
     except Exception as exc:
         raise AssertionError(f"the laboratory is defective: {job}") from exc
@@ -106,7 +107,7 @@ def run(job: Job) -> Row:
 def build(job: Job) -> tuple[Rig, tuple[str, ...], tuple[str, ...]]:
     """The rig, and what is wrong with it."""
     if job.kind == "healthy":
-        return draw.healthy(job.seed), (), ()
+        return health.rig_of(job.name, job.seed), (), ()
     if job.kind == "pair":
         first, second, rig = pair(int(job.name), job.seed)
         return rig, (first.cause, second.cause), (first.layer, second.layer)

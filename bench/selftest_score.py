@@ -50,6 +50,11 @@ def falsely(row: Row) -> bool:
     return accused(row) and not any(cause in named.ids for cause in (*row.causes, *row.also) for named in row.named)
 
 
+def told(row: Row) -> tuple[str, ...]:
+    """What was named of that which may be said of a healthy rig."""
+    return tuple(name for named in row.named for name in named.ids if name in row.also)
+
+
 @dataclass(frozen=True, slots=True)
 class Share:
     """A count out of a total."""
@@ -105,6 +110,7 @@ def scores(rows: Sequence[Row]) -> dict[str, Share]:
         "abstained": Share.of(not accused(row) for row in single),
         "raised": Share.of(bool(row.error) for row in rows),
         "false accusations, healthy": Share.of(map(falsely, healthy)),
+        "healthy is called healthy": Share.of(row.verdict == "healthy" or bool(told(row)) for row in healthy),
         "false accusations, harmless faults": Share.of(map(falsely, [r for r in rows if r.job.kind == "fault" and r.harmless])),
         "pairs: one of the two named": Share.of(any(_has(row, cause) for cause in row.causes) for row in pairs),
         "pairs: both named": Share.of(all(_has(row, cause) for cause in row.causes) for row in pairs),
