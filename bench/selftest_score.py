@@ -114,10 +114,15 @@ def scores(rows: Sequence[Row]) -> dict[str, Share]:
         "false accusations, harmless faults": Share.of(map(falsely, [r for r in rows if r.job.kind == "fault" and r.harmless])),
         "pairs: one of the two named": Share.of(any(_has(row, cause) for cause in row.causes) for row in pairs),
         "pairs: both named": Share.of(all(_has(row, cause) for cause in row.causes) for row in pairs),
+        "pairs: the two and nothing else": Share.of(_exactly(row) for row in pairs),
         "pairs: the upstream one first": Share.of(map(equivalent, pairs)),
         "baseline: always the most frequent cause": Share.of(row.causes[0] == frequent for row in single),
         "baseline: variants, exactly one works": Share.of(row.baseline == row.causes[0] for row in single),
     }
+
+
+def _exactly(row: Row) -> bool:
+    return all(_has(row, cause) for cause in row.causes) and all({*named.ids} & {*row.causes, *row.also} for named in row.named)
 
 
 def _has(row: Row, cause: str) -> bool:
@@ -147,12 +152,13 @@ def per_cause(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def confusions(rows: Sequence[Row]) -> Counter[tuple[str, str]]:
-    """(what is wrong, what is named first) -> how often; a healthy rig's cause is "-"."""
+    """(what is wrong, what is named first) -> how often; a healthy rig's cause is "-". Another true name counts as the one."""
     counted: Counter[tuple[str, str]] = Counter()
     for row in rows:
         if row.job.kind == "pair" or (row.harmless and row.job.kind == "fault"):
             continue
-        counted[row.causes[0] if row.causes else NOTHING, row.top.id if row.top else NOTHING] += 1
+        named = row.top.id if row.top else NOTHING
+        counted[row.causes[0] if row.causes else NOTHING, row.causes[0] if row.causes and right(row) else named] += 1
     return counted
 
 

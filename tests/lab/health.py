@@ -16,7 +16,7 @@ import numpy as np
 from numpy.random import Generator
 
 from camagent.config import Camera, Filter, Mask, Zone
-from tests.lab import draw
+from tests.lab import draw, real
 from tests.lab.frames import decoded
 from tests.lab.inject.base import DETECTORS, pick, retrained, with_tail
 from tests.lab.rig import Rig
@@ -45,6 +45,13 @@ def rig_of(name: str, seed: int) -> Rig:
         if made is not None:
             return made
     raise AssertionError(f"no rig can be healthy as {name}")
+
+
+def rig_of_network(name: str, seed: int, network: str) -> Rig | None:
+    """As `rig_of`, with a network that nobody here made; None where it cannot be healthy in this way."""
+    if name not in OF_NETWORKS:
+        return None
+    return KINDS[name].make(real.healthy(seed, network), np.random.default_rng((seed, 9)))
 
 
 def _anything(rig: Rig, rng: Generator) -> Rig:
@@ -251,6 +258,14 @@ KINDS: Mapping[str, Health] = MappingProxyType({
 })  # fmt: skip
 
 
+# what needs no pictures of blobs
+OF_NETWORKS = (
+    "anything", "empty scene", "still and empty", "night, empty", "foliage", "filters that let through", "int8",
+    "other runtime", "glitch", "long gop", "workstation", "no live frames", "nothing declared", "no reference", "file",
+    "a glimpse",
+)  # fmt: skip
+
+
 def _set(rig: Rig, **changes: Any) -> Rig:
     assert rig.camera is not None
     camera: Camera = msgspec.structs.replace(rig.camera, **changes)
@@ -282,4 +297,4 @@ def _tiny(scene: Scene, rng: Generator) -> Scene:
     return Scene(scene.name, around)
 
 
-__all__ = ["KINDS", "Health", "rig_of"]
+__all__ = ["KINDS", "OF_NETWORKS", "Health", "rig_of", "rig_of_network"]
