@@ -12,7 +12,7 @@ import cv2
 from bench.selftest_baseline import exactly_one
 from camagent.selftest.examine import examine
 from camagent.selftest.report import Report
-from tests.lab import analytic, draw, inject
+from tests.lab import analytic, health, inject
 from tests.lab.inject.pairs import pair
 from tests.lab.referee import curable, harmless, true_names, verified
 from tests.lab.rig import Rig
@@ -22,11 +22,12 @@ Kind = Literal["fault", "healthy", "pair"]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """`name`: a fault's name, a kind of health, or the number of a pair."""
+    """`name`: a fault's name, a kind of health, or the number of a pair. `network`: of a file that nobody here made."""
 
     kind: Kind
     name: str
     seed: int
+    network: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class Row:
     @property
     def half(self) -> str:
         """`develop` or `score`: by a hash of model, fault and seed."""
-        return ("develop", "score")[crc32(f"{self.family} {self.job.name} {self.job.seed}".encode()) & 1]
+        return ("develop", "score")[crc32(f"{self.job.network or self.family} {self.job.name} {self.job.seed}".encode()) & 1]
 
 
 def prepare() -> None:
@@ -82,12 +83,16 @@ def prepare() -> None:
     analytic.install()
 
 
-def run(job: Job) -> Row:
-    """Builds, examines, judges. What the self-test raises is a row too."""
-    rig, causes, layers = build(job)
+def run(job: Job) -> Row | None:
+    """Builds, examines, judges. What the self-test raises is a row too; None where this network cannot have this fault."""
+    built = build(job)
+    if built is None:
+        return None
+    rig, causes, layers = built
     try:
         scenario = "S1" if rig.made_by == "deployed" else "S2"
-        row = Row(job, causes, layers, rig.name, scenario, harmless(rig), curable(rig), true_names(rig))
+        also = health.KINDS[job.name].told if job.kind == "healthy" else true_names(rig)
+        row = Row(job, causes, layers, rig.name, scenario, harmless(rig), curable(rig), also)
         case = rig.case()
     except Exception as exc:
         raise AssertionError(f"the laboratory is defective: {job}") from exc
@@ -103,15 +108,17 @@ def run(job: Job) -> Row:
     )  # fmt: skip
 
 
-def build(job: Job) -> tuple[Rig, tuple[str, ...], tuple[str, ...]]:
+def build(job: Job) -> tuple[Rig, tuple[str, ...], tuple[str, ...]] | None:
     """The rig, and what is wrong with it."""
-    if job.kind == "healthy":
-        return draw.healthy(job.seed), (), ()
     if job.kind == "pair":
         first, second, rig = pair(int(job.name), job.seed)
         return rig, (first.cause, second.cause), (first.layer, second.layer)
+    if job.kind == "healthy":
+        well = health.rig_of_network(job.name, job.seed, job.network) if job.network else health.rig_of(job.name, job.seed)
+        return None if well is None else (well, (), ())
     fault = inject.FAULTS[job.name]
-    return inject.faulty(fault, job.seed), (fault.cause,), (fault.layer,)
+    made = inject.faulty_network(fault, job.seed, job.network) if job.network else inject.faulty(fault, job.seed)
+    return None if made is None else (made, (fault.cause,), (fault.layer,))
 
 
 def _named(report: Report, rig: Rig) -> tuple[Named, ...]:

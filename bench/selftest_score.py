@@ -50,6 +50,11 @@ def falsely(row: Row) -> bool:
     return accused(row) and not any(cause in named.ids for cause in (*row.causes, *row.also) for named in row.named)
 
 
+def told(row: Row) -> tuple[str, ...]:
+    """What was named of that which may be said of a healthy rig."""
+    return tuple(name for named in row.named for name in named.ids if name in row.also)
+
+
 @dataclass(frozen=True, slots=True)
 class Share:
     """A count out of a total."""
@@ -105,13 +110,19 @@ def scores(rows: Sequence[Row]) -> dict[str, Share]:
         "abstained": Share.of(not accused(row) for row in single),
         "raised": Share.of(bool(row.error) for row in rows),
         "false accusations, healthy": Share.of(map(falsely, healthy)),
+        "healthy is called healthy": Share.of(row.verdict == "healthy" or bool(told(row)) for row in healthy),
         "false accusations, harmless faults": Share.of(map(falsely, [r for r in rows if r.job.kind == "fault" and r.harmless])),
         "pairs: one of the two named": Share.of(any(_has(row, cause) for cause in row.causes) for row in pairs),
         "pairs: both named": Share.of(all(_has(row, cause) for cause in row.causes) for row in pairs),
+        "pairs: the two and nothing else": Share.of(_exactly(row) for row in pairs),
         "pairs: the upstream one first": Share.of(map(equivalent, pairs)),
         "baseline: always the most frequent cause": Share.of(row.causes[0] == frequent for row in single),
         "baseline: variants, exactly one works": Share.of(row.baseline == row.causes[0] for row in single),
     }
+
+
+def _exactly(row: Row) -> bool:
+    return all(_has(row, cause) for cause in row.causes) and all({*named.ids} & {*row.causes, *row.also} for named in row.named)
 
 
 def _has(row: Row, cause: str) -> bool:
@@ -141,12 +152,13 @@ def per_cause(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def confusions(rows: Sequence[Row]) -> Counter[tuple[str, str]]:
-    """(what is wrong, what is named first) -> how often; a healthy rig's cause is "-"."""
+    """(what is wrong, what is named first) -> how often; a healthy rig's cause is "-". Another true name counts as the one."""
     counted: Counter[tuple[str, str]] = Counter()
     for row in rows:
         if row.job.kind == "pair" or (row.harmless and row.job.kind == "fault"):
             continue
-        counted[row.causes[0] if row.causes else NOTHING, row.top.id if row.top else NOTHING] += 1
+        named = row.top.id if row.top else NOTHING
+        counted[row.causes[0] if row.causes else NOTHING, row.causes[0] if row.causes and right(row) else named] += 1
     return counted
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.lab import draw, inject
+from tests.lab import draw, health, inject
 from tests.lab.referee import harmless
 from tests.lab.rig import look, open_steps, scene_frame
 from tests.lab.scene import Scene
@@ -67,6 +67,14 @@ def test_every_fault_finds_a_rig_and_a_case_and_most_do_harm() -> None:
         assert rig.case().bundle.manifest.golden, name
         hurt += not harmless(rig)
     assert hurt > 0.8 * len(inject.FAULTS)
+
+
+@pytest.mark.parametrize("kind", health.KINDS)
+def test_every_kind_of_health_is_healthy_as_the_referee_sees_it(kind: str) -> None:
+    for seed in range(2):
+        rig = health.rig_of(kind, seed)
+        assert harmless(rig)
+        assert rig.case().bundle.manifest.golden
 
 
 def test_background_answers_depend_on_the_picture_and_on_nothing_else() -> None:

@@ -8,7 +8,9 @@
     quantise.py     int8 arithmetic
     analytic.py     the above as a camagent backend, found by entry point `analytic`
     rig.py          what is under test: the right contract, the deployed one, pictures
+    referee.py      whether all is seen that should be, and whether a proposed change brings it back
     draw.py         healthy rigs by seed
+    health.py       healthy rigs that look as if something were wrong
     real.py         rigs of three small networks that nobody here made
     inject/         one function per cause of the catalogue: rig -> faulty rig
 

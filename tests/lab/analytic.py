@@ -76,7 +76,7 @@ class AnalyticBackend:
         wanted = msgspec.structs.replace(spec.wanted, width=int(width), height=int(height))
         seen = on_the_way_in(tensor, spec.intake, wanted.layout)
         if self._network is not None:
-            outputs = self._network.run(seen)
+            outputs = self._network.run(seen if wanted.layout == "nchw" else seen.transpose(0, 3, 1, 2))
         else:
             here = msgspec.structs.replace(spec, wanted=wanted)
             outputs = render(detect(seen, here), here, np.random.default_rng(spec.seed))[1]

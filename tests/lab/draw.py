@@ -77,7 +77,7 @@ def with_camera(rig: Rig) -> Rig:
         return rig
     rng = np.random.default_rng((rig.seed, 2))
     camera = Camera(name="front", url="rtsp://127.0.0.1:8554/front", bundle=rig.right.manifest.name)
-    return replace(rig, camera=camera, right_camera=camera, live=walk(rng, style_of(rig)))
+    return replace(rig, camera=camera, right_camera=camera, live=rig.live or walk(rng, style_of(rig)))
 
 
 def style_of(rig: Rig) -> Style:

@@ -121,7 +121,7 @@ def changed(camera: Camera, keys: Mapping[str, Any]) -> Camera:
 
     Raises msgspec.ValidationError, KeyError, IndexError or ValueError for keys or values that no camera has.
     """
-    document = msgspec.to_builtins(camera)
+    document = msgspec.json.decode(msgspec.json.encode(camera))
     for key, value in keys.items():
         *path, last = key.replace("[", ".").replace("]", "").removeprefix("camera.").split(".")
         places: list[Any] = [document]

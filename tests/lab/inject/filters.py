@@ -17,6 +17,7 @@ from camagent.config import Camera, Filter, Mask, Zone
 from tests.lab import draw
 from tests.lab.inject.base import DETECTORS, fault, one, pick, retrained, with_params
 from tests.lab.rig import Rig, Seen
+from tests.lab.scene import COLOURS
 
 _LAYER = "filter"
 
@@ -75,12 +76,32 @@ def _labels_without_frames(rig: Rig, rng: Generator) -> Rig | None:
 
 @fault("label-offset", "+1", _LAYER)
 def _labels_later(rig: Rig, rng: Generator) -> Rig | None:
-    """A row for the background that the model has none for."""
-    return _labelled(rig, (one(rng, ("background", "__background__", "unlabeled")), *rig.right.manifest.label_names[:-1]))
+    """The list begins with a background that the model has no row for; the model's last row is a spare one."""
+    made = _with_a_spare_class(rig, rng)
+    if made is None:
+        return None
+    *names, _ = made.right.manifest.label_names
+    return _labelled(made, (one(rng, ("background", "__background__", "unlabeled")), *names))
 
 
 @fault("label-offset", "-1", _LAYER)
 def _labels_earlier(rig: Rig, rng: Generator) -> Rig | None:
+    """The model begins with a row that the list has not."""
+    made = _with_a_spare_class(rig, rng, first=True)
+    if made is None:
+        return None
+    _, *names = made.right.manifest.label_names
+    return _labelled(made, (*names, one(rng, ("other", "none", "n/a"))))
+
+
+@fault("label-offset", "+1, a name lost", _LAYER)
+def _labels_later_by_one(rig: Rig, rng: Generator) -> Rig | None:
+    """A row for the background that the model has none for, and the list cut to fit."""
+    return _labelled(rig, (one(rng, ("background", "__background__", "unlabeled")), *rig.right.manifest.label_names[:-1]))
+
+
+@fault("label-offset", "-1, a name lost", _LAYER)
+def _labels_earlier_by_one(rig: Rig, rng: Generator) -> Rig | None:
     """The first row is missing, and something stands at the end."""
     return _labelled(rig, (*rig.right.manifest.label_names[1:], one(rng, ("other", "none", "n/a"))))
 
@@ -179,6 +200,21 @@ def _without_one(rig: Rig, rng: Generator) -> tuple[Rig, tuple[str, ...]]:
     gone = one(rng, style.classes)
     there = tuple(name for name in style.classes if name != gone)
     return replace(rig, live=draw.walk(rng, replace(style, classes=there, strangers=False))), (gone,)
+
+
+def _with_a_spare_class(rig: Rig, rng: Generator, *, first: bool = False) -> Rig | None:
+    """A model with one class more, of which there is nothing on any picture."""
+    classes, names = rig.right.spec.classes, rig.right.manifest.label_names
+    drawn = {blob.label for one_scene in (*rig.scenes, *rig.held_back, *rig.live) for blob in one_scene.blobs}
+    spare = [colour for colour in COLOURS if colour not in classes and colour not in drawn]
+    seen = {item.label for one_seen in (*rig.truth_of_scenes, *rig.truth_of_live) for item in one_seen}
+    if rig.right.spec.engine != "blobs" or rig.name in ("ultraface", "semantic", "classify") or not spare or len(seen) < 2:
+        return None
+    extra = one(rng, spare)
+    more = (extra, *classes) if first else (*classes, extra)
+    labels = ("unused", *names) if first else (*names, "unused")
+    right = rig.right.with_spec(classes=more).with_manifest(labels=labels)
+    return replace(rig, right=right, deployed=rig.deployed.with_spec(classes=more).with_manifest(labels=labels))
 
 
 def _labelled(rig: Rig, labels: tuple[str, ...]) -> Rig | None:

@@ -14,6 +14,7 @@ from tests.lab import draw
 from tests.lab.frames import decoded, fingerprint
 from tests.lab.inject.base import fault, one, pick, retrained
 from tests.lab.inject.decode import repainted
+from tests.lab.referee import silent
 from tests.lab.rig import Rig, look
 from tests.lab.scene import Pixels, empty, ground
 
@@ -66,8 +67,11 @@ def _frozen_on_things(rig: Rig, rng: Generator) -> Rig | None:
 @fault("wrong-stream-profile", "plain", _LAYER)
 def _small(rig: Rig, rng: Generator) -> Rig | None:
     """A wide view: the same things, a few pixels high on the network's input."""
-    if rig.name == "classify" or rig.right.spec.engine == "onnx" or rig.shown is not None:
+    if rig.name == "classify" or rig.shown is not None:
         return None
+    if rig.right.spec.engine == "onnx":
+        farther = (_farther(draw.with_camera(rig), times * pick(rng, 0.9, 1.1), rng) for times in (2.0, 3.0, 4.0, 6.0))
+        return next((made for made in farther if silent(made)), None)
     made = draw.with_camera(retrained(rig, smallest=pick(rng, 7.0, 11.0)))
     if made.right.manifest.input.resize == "crop":
         return None
@@ -78,7 +82,7 @@ def _small(rig: Rig, rng: Generator) -> Rig | None:
     times = usual / wanted
     if times < 1.3:
         return None
-    return replace(made, shown=tuple(decoded(_far(scene.pixels, times, rng)) for scene in made.live), displaced=True)
+    return _farther(made, times, rng)
 
 
 @fault("night-ir-domain", "plain", _LAYER)
@@ -131,6 +135,10 @@ def _smart_codec(rig: Rig, rng: Generator) -> Rig | None:
     """Packets, and no key frame that a picture could begin with."""
     count = int(rng.integers(150, 500))
     return _silent(rig, None, "", packets=count, seconds=pick(rng, 15, 30), state="running")
+
+
+def _farther(rig: Rig, times: float, rng: Generator) -> Rig:
+    return replace(rig, shown=tuple(decoded(_far(scene.pixels, times, rng)) for scene in rig.live), displaced=True)
 
 
 def _turned(rig: Rig, quarters: int) -> Rig | None:

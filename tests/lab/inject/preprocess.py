@@ -128,7 +128,8 @@ def _graph_takes_bytes(rig: Rig, rng: Generator) -> Rig | None:
         return None
     wanted = msgspec.structs.replace(rig.right.spec.wanted, dtype="uint8", layout="nhwc", scale=1.0, mean=_ZERO, std=_ONE)
     cure = rig.deployed.with_input(dtype="uint8", layout="nhwc", scale=1.0, mean=_ZERO, std=_ONE)
-    made = exported_otherwise(rig, cure=cure, wanted=wanted)
+    intake = (normalising(spec),) if rig.right.spec.engine == "onnx" else ()  # the blob detector goes by `wanted`
+    made = exported_otherwise(rig, cure=cure, wanted=wanted, intake=intake)
     return true_too(made, "layout-nchw-nhwc", "dtype-mismatch")  # both are wrong as well, and have to be mended
 
 
