@@ -13,7 +13,8 @@ from camagent.selftest.statistics import PictureFacts
 
 Pixels = NDArray[np.uint8]  # (height, width, 3) RGB
 _LOW, _SPAN = 16, 219  # limited range, ITU-R BT.601-7
-_SLACK, _CLIPPED, _GREY = 3, 2, 3.0  # levels
+_SLACK, _CLIPPED, _COLOURED = 3, 2, 3.0  # levels
+_SMALL = 0.14  # of a quarter's height: what is higher is large enough in the whole picture, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class Undo:
     cause: str
     change: Callable[[Pixels], list[Pixels]]
     fix: str
+    highest: float = 1.0  # of what is found then: no higher than this share of the changed picture
     fits: Callable[[PictureFacts], bool] = lambda facts: True  # noqa: ARG005  whether the pixels allow it at all
 
 
@@ -61,23 +63,20 @@ UNDO = (
     Undo("V:rotate-90", "orientation-wrong", _turned(1), "the picture is turned: rotate it by 90 degrees to the left"),
     Undo("V:rotate-270", "orientation-wrong", _turned(3), "the picture is turned: rotate it by 90 degrees to the right"),
     Undo("V:rotate-180", "orientation-wrong", _turned(2), "the picture stands on its head: rotate it by 180 degrees"),
-    Undo("V:nv12-nv21", "chroma-order-wrong", _chroma_exchanged, "U and V are exchanged", lambda facts: facts.chroma > _GREY),
     Undo(
-        "V:range-full",
-        "colour-range-or-matrix",
-        _stretched_range,
-        "limited range is shown as full range",
-        lambda facts: facts.luma_low >= _LOW - _SLACK and facts.luma_high <= _LOW + _SPAN + _SLACK,
+        "V:nv12-nv21", "chroma-order-wrong", _chroma_exchanged, "U and V are exchanged",
+        fits=lambda facts: facts.chroma > _COLOURED,
     ),
     Undo(
-        "V:range-limited",
-        "colour-range-or-matrix",
-        _squeezed_range,
-        "full range is taken for limited range",
-        lambda facts: facts.luma_low <= _CLIPPED or facts.luma_high >= 255 - _CLIPPED,
+        "V:range-full", "colour-range-or-matrix", _stretched_range, "limited range is shown as full range",
+        fits=lambda facts: facts.luma_low >= _LOW - _SLACK and facts.luma_high <= _LOW + _SPAN + _SLACK,
     ),
-    Undo("V:tile", "wrong-stream-profile", _tiles, "objects are too small for the network's input"),
-)
+    Undo(
+        "V:range-limited", "colour-range-or-matrix", _squeezed_range, "full range is taken for limited range",
+        fits=lambda facts: facts.luma_low <= _CLIPPED or facts.luma_high >= 255 - _CLIPPED,
+    ),
+    Undo("V:tile", "wrong-stream-profile", _tiles, "objects are too small for the network's input", highest=_SMALL),
+)  # fmt: skip
 
 
 def straightened(pixels: Pixels, shift: int) -> Pixels:

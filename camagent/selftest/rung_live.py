@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import cast
 
 import numpy as np
 
 from camagent.errors import BackendError, HeadMismatch, LabelCountMismatch
 from camagent.frame import Classes, ClassMap, Detections, Frame
-from camagent.pipeline import FilterRule, Reading, prepare, rgb_frame, rgb_pixels
+from camagent.pipeline import Reading, prepare, rgb_frame, rgb_pixels
 from camagent.selftest import axis_live, showing, statistics
 from camagent.selftest.examination import Examination, OutOfBudget, Run
 from camagent.selftest.ladder import Outcome
+from camagent.selftest.margin import iou
 from camagent.selftest.naming import cause
 from camagent.selftest.report import Cause, Tell, Trial, Value
 from camagent.selftest.rung_backend import of_error
@@ -24,7 +27,8 @@ _LOOK = 640  # pixels of the longest side for picture statistics
 _DARK_MEAN, _FLAT = 15.0, 3.0
 _SHEAR_GAIN, _SHEAR_PIXELS = 0.2, 2
 _MID_GREY, _NEAR_GREY = 128, 16  # what a decoder shows where it has nothing
-_GREY = 3.0  # mean chroma of a picture without colour
+_GREY = 1.5  # mean chroma of a picture without colour: asphalt in daylight has 2
+_APART, _PLACES = 0.3, 3  # IoU of two places, and how many it takes to tell
 _HINT = 0.5  # of the threshold: scores that come so near to it, again and again, are something that is nearly seen
 _GAIN = 0.15  # by how much a way must raise the best score
 
@@ -37,6 +41,7 @@ class Looked:
     run: Run
     seen: bool
     best: float
+    place: tuple[float, float, float, float] | None = None  # x1 y1 x2 y2 of the best box, 0..1 of the picture
 
 
 class LiveRung:
@@ -135,13 +140,15 @@ class LiveRung:
 
     def _best(self, frame: Frame, undo: axis_live.Undo) -> tuple[bool, float]:
         found = [self._look(rgb_frame(pixels)) for pixels in undo.change(rgb_pixels(frame))]
-        return any(one.seen for one in found), max(one.best for one in found)
+        most = undo.highest
+        fitting = [one for one in found if one.seen and (one.place is None or one.place[3] - one.place[1] <= most)]
+        return bool(fitting), max(one.best for one in found)
 
     def _nearly(self, looked: Sequence[Looked], facts: Sequence[PictureFacts]) -> Cause | None:
         """Something is there again and again, and never enough: this scene is not what the model was trained on."""
         threshold = self._exam.manifest.thresholds.min_score
         near = sum(one.best >= _HINT * threshold for one in looked)
-        if near * 2 < len(looked) or not near:
+        if near * 2 < len(looked) or not _moves(looked):
             return None
         evidence = {"best scores": [round(one.best, 3) for one in looked], "threshold": threshold}
         grey = float(np.median([fact.chroma for fact in facts])) < _GREY
@@ -149,19 +156,30 @@ class LiveRung:
         return cause(name, evidence, others=(other,), ask=True)
 
 
-def _seen(exam: Examination, run: Run) -> tuple[bool, float]:
-    """Whether anything is seen at the bundle's threshold, and the best score."""
+def _seen(exam: Examination, run: Run) -> tuple[bool, float, tuple[float, float, float, float] | None]:
+    """Whether anything is seen at the bundle's threshold, the best score, and where it is."""
     manifest = exam.manifest
-    rule = FilterRule(manifest.thresholds.min_score, manifest.thresholds.nms_iou)
-    reading: Reading = exam.read(manifest, run, rule)
+    reading: Reading = exam.read(manifest, run)
     match reading.outcome:
         case Detections() as found:
-            return bool(len(found)), reading.counts.score_max
+            seen = bool((found.scores >= manifest.thresholds.min_score).any())
+            size = np.array([run.letterbox.source_width, run.letterbox.source_height] * 2, np.float64)
+            place = tuple(float(value) for value in found.boxes[0] / size) if len(found) else None
+            return seen, reading.counts.score_max, cast("tuple[float, float, float, float] | None", place)
         case ClassMap() as found:
             shares = found.shares(len(manifest.labels))
-            return bool(shares[1:].max(initial=0.0) >= 0.01), reading.counts.score_max
+            return bool(shares[1:].max(initial=0.0) >= 0.01), reading.counts.score_max, None
         case Classes():
-            return True, reading.counts.score_max
+            return True, reading.counts.score_max, None
+
+
+def _moves(looked: Sequence[Looked]) -> bool:
+    """Whether what is nearly seen is now here, now there; a spot that looks like something does not move."""
+    places = [np.array(one.place) for one in looked if one.place is not None]
+    if len(places) < _PLACES:
+        return False
+    apart = [float(iou(first, second[None])[0]) < _APART for first, second in pairwise(places)]
+    return sum(apart) * 2 >= len(apart)
 
 
 def _picture_cause(facts: Sequence[PictureFacts], *, damaged: int) -> Cause | None:
