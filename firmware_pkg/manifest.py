@@ -205,6 +205,8 @@ def _wrong_value(manifest: Manifest) -> _Problem | None:
             return _Problem(f"{key} {value!r}", "a UTC time such as 2026-01-31T12:00:00Z")
     if any(value == 0 for value in manifest.input.std):
         return _Problem("a zero in input.std", "numbers that can be divided by")
+    if "" in manifest.compatible:
+        return _Problem("an empty device in compatible", 'device ids such as rk3568, or "*"')
     for name in manifest.label_names:
         if not name.isprintable() or not 0 < len(name) <= limits.LABEL_CHARS:
             return _Problem(f"label {name!r}", f"printable text of 1 to {limits.LABEL_CHARS} characters")

@@ -44,6 +44,7 @@ def test_a_manifest_survives_a_round_trip() -> None:
     ("changes", "word"),
     [
         ({"version": "one"}, "PEP 440"),
+        ({"compatible": [""]}, "compatible"),
         ({"name": "a/b"}, "name"),
         ({"created": "yesterday"}, "created"),
         ({"unknown": 1}, "unknown"),
