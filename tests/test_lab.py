@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,24 @@ def test_the_laboratory_and_the_benchmark_import_nothing_of_the_self_test_but_va
 def test_the_self_test_imports_nothing_of_the_laboratory() -> None:
     for path in (ROOT / "camagent").rglob("*.py"):
         assert not any(name.startswith(("tests", "bench")) for name in _imported(path)), path.name
+
+
+# facts of the world outside, which neither side can have learnt from the other
+_IMAGENET = {0.485, 0.456, 0.406, 0.229, 0.224, 0.225, 123.675, 116.28, 103.53, 58.395, 57.12, 57.375}
+_BYTES = {128.0, 255.0, 256.0}
+_LIMITED_RANGE = {219.0}  # ITU-R BT.601-7
+_PYRAMID = {(8.0, 16.0, 32.0, 64.0)}  # strides that every head of this kind has
+_WORLD = _IMAGENET | _BYTES | _LIMITED_RANGE
+
+
+def test_laboratory_and_self_test_share_no_constant() -> None:
+    """Numbers of three digits and more, and tuples of numbers: what is shared by accident has fewer."""
+    here = _constants((ROOT / "tests" / "lab").rglob("*.py"))
+    there = _constants((ROOT / "camagent" / "selftest").glob("*.py"))
+    assert here & _IMAGENET  # it does find numbers
+    assert there & _IMAGENET
+    shared = {value for value in here & there if not (value in _WORLD or value in _PYRAMID)}
+    assert {value for value in shared if not (isinstance(value, tuple) and {*value} <= _WORLD)} == set()
 
 
 @pytest.mark.parametrize("family", draw.FAMILIES)
@@ -90,6 +109,26 @@ def test_background_answers_depend_on_the_picture_and_on_nothing_else() -> None:
 
 def _known(scene: Scene, labels: tuple[str, ...]) -> set[str]:
     return {blob.label for blob in scene.blobs} & set(labels)
+
+
+def _constants(paths: Iterable[Path]) -> set[float | tuple[float, ...]]:
+    """Every number with three significant digits or more, and every tuple of numbers with two that are not 0 or 1."""
+    found: set[float | tuple[float, ...]] = set()
+    for path in paths:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            match node:
+                case ast.Constant(value=int() | float() as value) if _digits(value) >= 3:
+                    found.add(float(value))
+                case ast.Tuple(elts=elements):
+                    values = [element.value for element in elements if isinstance(element, ast.Constant)]
+                    numbers = [float(value) for value in values if isinstance(value, int | float)]
+                    if len(numbers) == len(elements) and len({*numbers} - {0.0, 1.0}) >= 2:
+                        found.add(tuple(numbers))
+    return found
+
+
+def _digits(value: float) -> int:
+    return len(f"{abs(value):.12f}".replace(".", "").strip("0"))
 
 
 def _imported(path: Path) -> set[str]:

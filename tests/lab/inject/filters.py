@@ -126,7 +126,7 @@ def _area(rig: Rig, rng: Generator) -> Rig | None:
         for item in seen
         if item.box_norm is not None
     ]
-    return _filtered(made, min_area=round(max(areas) * pick(rng, 1.05, 6.0), 1)) if areas else None
+    return _filtered(made, min_area=round(max(areas) * pick(rng, 1.04, 6.0), 1)) if areas else None
 
 
 @fault("zone-anchor-point", "plain", _LAYER)
@@ -179,7 +179,7 @@ def _of_any_confidence(rig: Rig, rng: Generator) -> Rig:
 
 def _above(seen: list[Seen], rng: Generator) -> float | None:
     best = max((item.score for one_seen in seen for item in one_seen), default=0.0)
-    return round(pick(rng, best + 0.004, min(0.999, best + 0.4)), 3) if 0 < best < 0.99 else None
+    return round(pick(rng, best + 0.004, min(0.9985, best + 0.4)), 3) if 0 < best < 0.99 else None
 
 
 def _absent(rig: Rig, seen: list[Seen]) -> tuple[str, ...]:

@@ -88,8 +88,9 @@ def _small(rig: Rig, rng: Generator) -> Rig | None:
 @fault("night-ir-domain", "plain", _LAYER)
 def _night(rig: Rig, rng: Generator) -> Rig | None:
     """Infrared: hardly any colour, less light, more noise. How little is left is searched, until the model nearly sees."""
-    level = pick(rng, 0.6, 1.0)
-    return _until_weak(rig, np.linspace(0.95, 0.2, 16).tolist(), lambda pixels, left: _by_night(pixels, left, level, rng))
+    level = pick(rng, 0.85, 1.0)
+    made = retrained(rig, spread=pick(rng, 0.06, 0.085))  # it knows things by more than their colour
+    return _until_weak(made, np.linspace(0.4, 0.08, 12).tolist(), lambda pixels, left: _by_night(pixels, left, level, rng))
 
 
 @fault("view-domain", "squeezed", _LAYER)

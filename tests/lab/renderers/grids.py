@@ -23,7 +23,7 @@ def fastestdet(found: Found, spec: ModelSpec, rng: Generator) -> list[Named]:
     centre = cells.xywh()[:, :2] / sizes * np.array([across, down], np.float32)
     offset = centre - np.stack([cells.columns, cells.rows], axis=1)
     cells.scores[np.abs(offset).max(axis=1) > _REACH] *= np.float32(0.02)  # what this cell cannot point at, it does not see
-    place = np.arctanh(np.clip(offset, -0.999, 0.999))
+    place = np.arctanh(np.clip(offset, -0.9993, 0.9993))
     extent = logits(cells.xywh()[:, 2:] / sizes)
     if spec.options.get("boxes") == "decoded":  # an export that did the decoder's work
         place, extent = centre / np.array([across, down], np.float32), cells.xywh()[:, 2:] / sizes
