@@ -19,6 +19,7 @@ from camagent.selftest.anatomy import Parts
 Gate = Callable[[Parts], bool]
 _TWICE_LOW, _TWICE_HIGH = 0.49, 0.74  # sigmoid(0) and sigmoid(1), and some rounding
 _SLACK = 0.02
+_LIKELY, _MOST_CELLS = 0.5, 0.3  # a score, and the share of cells that may have it
 _NORMALIZED = 2.0  # boxes in 0..1 may reach a little beyond the picture
 
 
@@ -86,6 +87,17 @@ def _constant_classes(parts: Parts) -> bool:
     return bool(classes.size) and float(np.ptp(np.nan_to_num(classes))) < _SLACK
 
 
+def _rare(column: int) -> Gate:
+    """Few cells see something, whichever column says so."""
+
+    def gate(parts: Parts) -> bool:
+        first = parts.scores[0]
+        values = first[..., column] if first.shape[-1] == 2 else first[..., column, :]
+        return float((values > _LIKELY).mean()) <= _MOST_CELLS
+
+    return gate
+
+
 def _scores(parts: Parts, part: int | None) -> NDArray[Any]:
     return parts.flat_scores() if part is None or part >= len(parts.scores) else parts.scores[part].reshape(-1)
 
@@ -119,7 +131,7 @@ PARAMS: Mapping[str, Mapping[str, Param]] = MappingProxyType({
         "scores": _softmax(),
         "order": Param("xyxy", _ORDER),
         "boxes": Param("normalized", _UNITS),
-        "background": Param(0, {1: ("label-offset", _always), 0: ("label-offset", _always)}),
+        "background": Param(0, {1: ("label-offset", _rare(0)), 0: ("label-offset", _rare(1))}),
     },
     "yolov5": {
         "scores": _kinds(),

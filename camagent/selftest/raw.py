@@ -18,6 +18,7 @@ _BROKEN = 0.001  # share of NaN or Inf that is no accident
 _BACKGROUND = 0.99  # share of the map
 _CELLS = 50
 _FLOOR = 0.12  # int8 rounds to 0 what is below 0.004, not what is below this
+_STEPS = 20
 _BYTES = 8  # a span of whole numbers that is no accident
 _FEW = 300  # different values: fewer than int8 can tell apart, give or take an activation
 
@@ -117,6 +118,8 @@ def floored(manifest: Manifest, runs: Sequence[Arrays]) -> Cause | None:
     scores = scores[np.isfinite(scores)]
     some = scores[scores > 0]
     if len(scores) < _CELLS or not 0 < len(some) <= len(scores) / 2 or float(some.min()) < _FLOOR:
+        return None
+    if len(some) > _STEPS and statistics.distinct(some) <= _STEPS:  # a few steps: quantisation, not a threshold
         return None
     empty = f"{1 - len(some) / len(scores):.1%}"
     evidence = {"lowest score": round(float(some.min()), 3), "cells at exactly 0": empty, "expected": "small scores too"}

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 
 from camagent.config import Camera, Filter
@@ -21,8 +20,6 @@ from camagent.selftest.ladder import Outcome
 from camagent.selftest.naming import cause
 from camagent.selftest.report import Cause, Change, Tell, Value
 
-_MASKED = 0.9  # share of the picture that privacy masks cover
-_GRID = 128
 _BEHIND = 0.4  # a threshold of the bundle stands before the camera's filters
 
 
@@ -73,10 +70,6 @@ class FiltersRung:
         measured |= {"under": "the fix above, in memory"} if exam.under_fix else {}
         if self._passes(live, rule):
             return Outcome("pass", measured)
-        masked = _masked_share(camera)
-        if masked >= _MASKED and not live:
-            evidence = {"masked share of the picture": round(masked, 3), "expected": f"less than {_MASKED:g}"}
-            return Outcome("fail", measured, (cause("mask-or-motion-gate", evidence, margin=1.0),))
         causes = self._blamed(golden, live, rule)
         return Outcome("fail" if causes else "pass", measured, tuple(causes))
 
@@ -168,13 +161,3 @@ def _suspects(exam: Examination, pictures: Sequence[Seen], rule: FilterRule) -> 
 def _labels_of(pictures: Sequence[Seen], exam: Examination) -> list[str]:
     names = exam.manifest.label_names
     return sorted({names[int(index)] for one in pictures for index in one.found.class_ids})
-
-
-def _masked_share(camera: Camera) -> float:
-    """Share of the picture that lies under privacy masks, on a coarse grid."""
-    if not camera.mask:
-        return 0.0
-    grid = np.zeros((_GRID, _GRID), np.uint8)
-    for mask in camera.mask:
-        cv2.fillPoly(grid, [np.round(np.array(mask.polygon) * (_GRID - 1)).astype(np.int32)], 1)
-    return float(grid.mean())

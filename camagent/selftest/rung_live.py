@@ -16,6 +16,7 @@ from camagent.selftest import axis_live, showing, statistics
 from camagent.selftest.examination import Examination, OutOfBudget, Run
 from camagent.selftest.ladder import Outcome
 from camagent.selftest.margin import iou
+from camagent.selftest.masks import MASKED, masked_share
 from camagent.selftest.naming import cause
 from camagent.selftest.report import Cause, Tell, Trial, Value
 from camagent.selftest.rung_backend import of_error
@@ -27,6 +28,7 @@ _LOOK = 640  # pixels of the longest side for picture statistics
 _DARK_MEAN, _FLAT = 15.0, 3.0
 _SHEAR_GAIN, _SHEAR_PIXELS = 0.2, 2
 _MID_GREY, _NEAR_GREY = 128, 16  # what a decoder shows where it has nothing
+_DULL = 3.0  # and its chroma, noise included
 _GREY = 1.5  # mean chroma of a picture without colour: asphalt in daylight has 2
 _APART, _PLACES = 0.3, 3  # IoU of two places, and how many it takes to tell
 _HINT = 0.5  # of the threshold: scores that come so near to it, again and again, are something that is nearly seen
@@ -88,7 +90,7 @@ class LiveRung:
         self, looked: Sequence[Looked], facts: Sequence[PictureFacts], measured: dict[str, Value], tell: Tell
     ) -> Outcome:
         exam = self._exam
-        plain = _picture_cause(facts, damaged=self._damaged())
+        plain = self._masked() or _picture_cause(facts, damaged=self._damaged())
         if plain is not None:
             return Outcome("fail", measured, (plain,))
         if not exam.model_trusted:
@@ -105,6 +107,15 @@ class LiveRung:
             return Outcome("warn", measured, (hint,), trials)
         note = "every stage works and nothing is seen: stand in view and watch the best scores rise"
         return Outcome("pass", {**measured, "reason": "healthy-empty", "walk test": note}, trials=trials)
+
+    def _masked(self) -> Cause | None:
+        """Privacy masks that leave next to nothing of the picture."""
+        camera = self._exam.case.camera
+        share = masked_share(camera) if camera is not None else 0.0
+        if share < MASKED:
+            return None
+        evidence = {"masked share of the picture": round(share, 3), "expected": f"less than {MASKED:g}"}
+        return cause("mask-or-motion-gate", evidence, margin=1.0)
 
     def _damaged(self) -> int:
         live = self._exam.case.live
@@ -188,7 +199,7 @@ def _picture_cause(facts: Sequence[PictureFacts], *, damaged: int) -> Cause | No
     if mean < _DARK_MEAN or spread < _FLAT:
         wanted = f"a mean above {_DARK_MEAN:g} and some contrast"
         evidence: dict[str, Value] = {"luma mean": round(mean, 1), "luma spread": round(spread, 1), "expected": wanted}
-        if damaged and abs(mean - _MID_GREY) < _NEAR_GREY and float(np.median([fact.chroma for fact in facts])) < _GREY:
+        if damaged and abs(mean - _MID_GREY) < _NEAR_GREY and float(np.median([fact.chroma for fact in facts])) < _DULL:
             evidence |= {"damaged": damaged, "luma of a picture that was never received": _MID_GREY}
             return cause("missing-reference-grey", evidence, others=("packet-loss-smear",), margin=1.0)
         return cause("lens-dark-or-covered", evidence, margin=1.0)

@@ -19,6 +19,7 @@ from firmware_pkg.manifest import Manifest
 _STRIDES = (8, 16, 32, 64)
 _NEAR = 4.0  # strides: ultralytics' anchors-free boxes reach 16 strides, their centres rarely a quarter of that
 _ABOVE_ONE = 1.05
+_LIKELY, _MOST_CELLS = 0.5, 0.5
 _TWICE = (0.49, 0.74)
 _CELLS = 60
 _SUM = 0.06  # what rounding may add to a sum of probabilities
@@ -39,6 +40,8 @@ def scores_possible(manifest: Manifest, outputs: Sequence[NDArray[Any]]) -> bool
     if not finite.size:
         return True
     low, high = float(finite.min()), float(finite.max())
+    if name == "ultraface" and float((best_per_cell(manifest, outputs) > _LIKELY).mean()) > _MOST_CELLS:
+        return False  # nearly everything is a thing: that is the background's column
     return high <= _ABOVE_ONE and not (low >= _TWICE[0] and high <= _TWICE[1])
 
 

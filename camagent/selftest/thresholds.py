@@ -18,6 +18,7 @@ from camagent.selftest.search import PICTURES, Ranked
 
 CLEARLY = 0.1  # by so much another contract must see better than a lower threshold does
 _ROOM = 0.9  # the proposed threshold, of the score that must pass it
+_WEAK = 0.35  # scores so low on a known picture are hardly what training gave
 _COMPRESSED = 0.8  # scores below this share of what the float model gave, and few different ones, are squeezed by int8
 _STEPS, _MANY = 64, 300  # so few different scores, of at least so many, are steps
 
@@ -51,6 +52,8 @@ def named(exam: Examination, lower: Ranked, rivals: Sequence[Ranked], verified: 
         evidence |= squeezed
         return cause("int8-head-compressed", evidence, others=("threshold-too-high", "int8-calibration-bad"), change=change,
                      verified=verified, margin=0.5)  # fmt: skip
+    if max(score.support for score in lower.scores) < _WEAK:
+        others = (*others, "int8-calibration-bad")
     made = cause("threshold-too-high", evidence, others=others, change=change, verified=verified, margin=0.5)
     return replace(made, margin=0.5)
 
