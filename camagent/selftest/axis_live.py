@@ -14,7 +14,7 @@ from camagent.selftest.statistics import PictureFacts
 Pixels = NDArray[np.uint8]  # (height, width, 3) RGB
 _LOW, _SPAN = 16, 219  # limited range, ITU-R BT.601-7
 _SLACK, _CLIPPED, _COLOURED = 3, 2, 3.0  # levels
-_SMALL = 0.17  # of a quarter's height: what is higher is large enough in the whole picture, too
+_SMALL = 0.14  # of a quarter's height: what is higher is large enough in the whole picture, too
 
 
 @dataclass(frozen=True, slots=True)
