@@ -14,11 +14,11 @@ from tests.lab import health, inject, real
 
 # shares that must be reached on these very jobs; measured, less a margin for platforms whose floats round otherwise
 LEAST = {
-    "top-1": 0.70,
+    "top-1": 0.72,
     "equivalence top-1": 0.75,
     "fix verified, of those a setting can cure": 0.75,
     "claimed verified with a change, and is": 0.80,
-    "layer": 0.80,
+    "layer": 0.76,
     "healthy is called healthy": 0.95,
     "pairs: one of the two named": 0.25,
 }

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.random import Generator
 
 from camagent.config import Camera, Filter, Mask, Zone
+from firmware_pkg.manifest import HeadSpec
 from tests.lab import draw, real
 from tests.lab.frames import decoded
 from tests.lab.inject.base import DETECTORS, pick, retrained, with_tail
@@ -160,6 +161,17 @@ def _other_runtime(rig: Rig, rng: Generator) -> Rig | None:
     return replace(with_tail(rig, Op("noise", args)), made_by="right") if rig.name in DETECTORS else None
 
 
+def _nms_in_graph(rig: Rig, rng: Generator) -> Rig | None:
+    """An export that suppresses by itself, at a threshold below the manifest's: most of its output is empty, always."""
+    if rig.name not in ("yolov5", "yolov8", "ultraface"):
+        return None
+    least = rig.right.manifest.thresholds.min_score
+    params = {} if rig.name == "ultraface" else {"boxes": "pixels"}  # nearly empty outputs do not tell the unit
+    made = with_tail(rig, Op("floor-scores", {"threshold": least * pick(rng, 0.4, 0.9)}))
+    right = made.deployed.with_manifest(head=HeadSpec(name=rig.name, params=params))
+    return replace(made, right=right, deployed=right)
+
+
 def _bgr(rig: Rig, rng: Generator) -> Rig | None:
     return rig if rig.right.manifest.input.color == "bgr" else None
 
@@ -249,6 +261,7 @@ KINDS: Mapping[str, Health] = MappingProxyType({
         Health("below the pixel limit", _far_things, _TOO_SMALL), Health("quiet zone", _quiet_zone),
         Health("filters that let through", _busy_zone), Health("own threshold", _own_threshold),
         Health("low scores", _low_scores), Health("int8", _int8), Health("other runtime", _other_runtime),
+        Health("nms in the graph", _nms_in_graph),
         Health("bgr", _bgr), Health("0..255", _bytes), Health("glitch", _glitch), Health("long gop", _long_gop),
         Health("stretch ties with letterbox", _tie), Health("workstation", _workstation),
         Health("no live frames", _without_frames), Health("masked corner", _masked_corner),

@@ -69,7 +69,8 @@ def _scaled_twice(rig: Rig, rng: Generator) -> Rig | None:
     spec = rig.right.manifest.input
     if spec.scale > 0.1:
         return None
-    return told_wrong(rig, std=tuple(value * one(rng, (255.0, 256.0)) for value in spec.std))
+    made = told_wrong(rig, std=tuple(value * one(rng, (255.0, 256.0)) for value in spec.std))
+    return true_too(made, "mean-std-wrong")  # that is where it was written down
 
 
 @fault("scale-not-wanted", "manifest")
