@@ -22,7 +22,6 @@ ScoreKind = Literal["probabilities", "logits", "twice"]  # "twice": one sigmoid 
 
 _STRIDES = (4, 8, 16, 32, 64)  # P2 .. P6
 _NORMALIZED_LIMIT = 1.5  # a centre of the whole grid beyond it means pixels; normalised centres end at 1
-_SAMPLES = 64
 
 
 def as_float32(output: NDArray[Any]) -> FloatArray:
@@ -78,8 +77,8 @@ def unit_scale(unit: BoxUnit, centers_x: FloatArray, width: int, height: int) ->
     """
     normalized = unit == "normalized"
     if unit == "auto":
-        sample = centers_x[:: max(1, len(centers_x) // _SAMPLES)]
-        normalized = bool(np.fmax.reduce(sample) <= _NORMALIZED_LIMIT)
+        # all of them: where suppression in the graph has emptied most rows, a sample may hold nothing but zeros
+        normalized = bool(np.fmax.reduce(centers_x) <= _NORMALIZED_LIMIT)
     return np.array([width, height, width, height] if normalized else [1, 1, 1, 1], dtype=np.float32)
 
 

@@ -111,7 +111,7 @@ class FiltersRung:
         total = f"{sum(len(one.found) for one in pictures)} objects on {len(pictures)} {where}"
         found = [
             self._accused(one, total, verified=self._passes(pictures, one.without))
-            for one in _suspects(self._exam, pictures, rule)
+            for one in _suspects(self._exam, pictures, golden, rule)
             if not self._passes(pictures, one.alone)
         ]
         if not found and live and rule.zones:
@@ -139,13 +139,13 @@ class FiltersRung:
         return [cause("zone-anchor-point", evidence, change=change, verified=True, margin=0.5)]
 
 
-def _suspects(exam: Examination, pictures: Sequence[Seen], rule: FilterRule) -> list[_Suspect]:
+def _suspects(exam: Examination, pictures: Sequence[Seen], golden: Sequence[Seen], rule: FilterRule) -> list[_Suspect]:
     own = exam.manifest.thresholds.min_score
     free = FilterRule(min(rule.min_score, own), rule.nms_iou)
     scores = np.concatenate([one.found.scores for one in pictures])
     areas = np.concatenate([(one.found.boxes[:, 2:] - one.found.boxes[:, :2]).prod(axis=1) for one in pictures])
     labels = _labels_of(pictures, exam)
-    said = [label for label in labels if any(label in known.declared for known in exam.known)]
+    said = _labels_of(golden, exam)  # what is seen where the answer is known; live pictures have chance finds, too
     configured = exam.case.camera.filter if exam.case.camera else Filter()
     no_zones = replace(rule, zones=())
     return [

@@ -54,7 +54,7 @@ class GoldenTensorRung:
             "deterministic": statistics.same(first, again),
             "follows its input": not statistics.same(other, another),
         }
-        stuck = raw.stuck(other, another)
+        stuck = raw.stuck(other, another) if statistics.same(first, other) else None
         if stuck is not None:
             stuck = self._truncated(first_input, stuck)
         suspects = [one for one in (raw.invalid(first), stuck, raw.fickle(first, again)) if one is not None]

@@ -23,7 +23,7 @@ from camagent.selftest.rung_backend import of_error
 from camagent.selftest.statistics import PictureFacts
 
 FRAMES = 6  # that are looked at
-_CHOSEN = 2  # by which a way is chosen; the others verify it
+_HELD = 3  # frames on which a way must hold that was chosen on another
 _LOOK = 640  # pixels of the longest side for picture statistics
 _DARK_MEAN, _FLAT = 15.0, 3.0
 _SHEAR_GAIN, _SHEAR_PIXELS = 0.2, 2
@@ -128,18 +128,15 @@ class LiveRung:
         return Looked(frame, run, *_seen(self._exam, run))
 
     def _undo(self, looked: Sequence[Looked], facts: PictureFacts) -> tuple[Cause | None, tuple[Trial, ...]]:
-        """Every way on the two frames that come nearest to something; the best one must hold on the others."""
+        """Every way on the frame that comes nearest to something; what helps must hold on the others, too."""
         ranked = sorted(looked, key=lambda one: -one.best)
-        chosen, others = ranked[:_CHOSEN], ranked[_CHOSEN:]
-        tried = [(undo, [self._best(one.frame, undo) for one in chosen]) for undo in axis_live.ways(facts)]
-        before = float(np.mean([one.best for one in chosen]))
-        trials = tuple(Trial(undo.axis, undo.cause, float(np.mean([b for _, b in found])), undo.fix) for undo, found in tried)
-        able = [(float(np.mean([best for _, best in found])), undo) for undo, found in tried if all(seen for seen, _ in found)]
-        able = [(gain, undo) for gain, undo in able if gain >= before + _GAIN]
-        if not able:
-            return None, trials
+        first, others = ranked[0], ranked[1 : 1 + _HELD]
+        tried = [(undo, *self._best(first.frame, undo)) for undo in axis_live.ways(facts)]
+        before = first.best
+        trials = tuple(Trial(undo.axis, undo.cause, best, undo.fix) for undo, _, best in tried)
+        able = [(best, undo) for undo, seen, best in tried if seen and best >= before + _GAIN]
         for best, undo in sorted(able, key=lambda entry: -entry[0]):
-            held = [self._best(one.frame, undo)[0] for one in others[:_CHOSEN]]
+            held = [self._best(one.frame, undo)[0] for one in others]
             if not all(held):
                 continue  # chance, on the frames that it was chosen by
             rivals = tuple(other.cause for gain, other in able if other.cause != undo.cause and gain >= best - 0.05)
@@ -152,7 +149,7 @@ class LiveRung:
     def _best(self, frame: Frame, undo: axis_live.Undo) -> tuple[bool, float]:
         found = [self._look(rgb_frame(pixels)) for pixels in undo.change(rgb_pixels(frame))]
         most = undo.highest
-        fitting = [one for one in found if one.seen and (one.place is None or one.place[3] - one.place[1] <= most)]
+        fitting = [one for one in found if one.seen and (most >= 1 or (one.place and one.place[3] - one.place[1] <= most))]
         return bool(fitting), max(one.best for one in found)
 
     def _nearly(self, looked: Sequence[Looked], facts: Sequence[PictureFacts]) -> Cause | None:

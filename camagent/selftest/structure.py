@@ -130,6 +130,8 @@ def drift(manifest: Manifest, outputs: Sequence[NDArray[Any]]) -> Drift | None:
     found = cells(manifest, outputs, 0.0)
     if found is None or len(found["cell"]) < _CELLS:
         return None
+    if not (np.ptp(found["center"], axis=0) > 0).all():
+        return None
     lines = [np.polyfit(found["cell"][:, axis], found["center"][:, axis], 1) for axis in (0, 1)]
     fits = [np.corrcoef(found["cell"][:, axis], found["center"][:, axis])[0, 1] for axis in (0, 1)]
     (slope_x, offset_x), (slope_y, offset_y) = ((float(slope), float(offset)) for slope, offset in lines)

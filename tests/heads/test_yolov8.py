@@ -127,3 +127,11 @@ def test_another_label_count_is_refused_with_both_sides() -> None:
 def test_wrong_params_are_refused(key: str, value: str) -> None:
     with pytest.raises(HeadMismatch, match=key):
         YoloV8(context((1, 84, 8400), classes=80, size=(640, 640), params={key: value}))
+
+
+def test_one_row_among_emptied_ones_keeps_its_unit() -> None:
+    """Suppression in the graph empties all rows but a few: the unit is found by the one that is left, wherever it stands."""
+    values = np.zeros((1, 4 + 2, CELLS), np.float32)
+    values[0, :, 101] = [50, 30, 20, 10, 0.9, 0.1]
+    found = YoloV8(context(values.shape, classes=2, size=SIZE)).decode([values], 0.5)
+    np.testing.assert_allclose(found.boxes, [[40, 25, 60, 35]])
