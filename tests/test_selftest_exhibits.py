@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from camagent.frame import ClassMap, Detections, Frame
 from camagent.inputs import picture_frame
 from camagent.preprocess import Preprocessor
-from camagent.selftest import exhibits
+from camagent.selftest import exhibits, statistics
 from camagent.selftest.report import Exhibit, Mark
 from firmware_pkg.manifest import Expectation, InputSpec
 
@@ -126,7 +126,7 @@ def test_a_class_map_shrinks_with_its_picture() -> None:
 
 def test_tensor_facts_count_what_is_no_number() -> None:
     tensor = np.array([[0, 0, 1, 3], [np.nan, np.inf, -np.inf, 0]], np.float32)
-    facts = exhibits.tensor_facts("output0", tensor)
+    facts = statistics.tensor_facts("output0", tensor)
     assert (facts.shape, facts.dtype, facts.min, facts.max, facts.mean) == ((2, 4), "float32", 0.0, 3.0, 0.8)
     assert facts.std == pytest.approx(np.std([0, 0, 1, 3, 0]))
     assert (facts.nan, facts.inf, facts.zeros) == (1, 2, 0.375)
@@ -134,10 +134,10 @@ def test_tensor_facts_count_what_is_no_number() -> None:
 
 
 def test_tensor_facts_of_quantised_empty_and_hopeless_tensors() -> None:
-    assert exhibits.tensor_facts("q", np.array([-128, 127], np.int8)).min == -128
-    empty = exhibits.tensor_facts("e", np.zeros((0, 6), np.float16))
+    assert statistics.tensor_facts("q", np.array([-128, 127], np.int8)).min == -128
+    empty = statistics.tensor_facts("e", np.zeros((0, 6), np.float16))
     assert (empty.min, empty.zeros, empty.unique) == (None, 0.0, 0)
-    hopeless = exhibits.tensor_facts("n", np.full(4, np.nan))
+    hopeless = statistics.tensor_facts("n", np.full(4, np.nan))
     assert (hopeless.max, hopeless.mean, hopeless.nan, hopeless.unique) == (None, None, 4, 1)
 
 

@@ -7,5 +7,8 @@
     case.py     what is under test: a model, its manifest, pictures with known answers
     words.py    a report in words; terminal.py and html.py show it, schema.py describes its JSON, exhibits.py draws its pictures
 
+    examine.py  from a case to a report: start here
+    explanation.py   golden pictures fail: numbers first, then search.py over axis_*.py, ranked by margin.py, named by naming.py
+
 The other files are rungs of the ladder (rung_*.py) and what they measure with.
 """

@@ -79,14 +79,6 @@ UNDO = (
 )  # fmt: skip
 
 
-def straightened(pixels: Pixels, shift: int) -> Pixels:
-    """A sheared picture with every row moved back: row r by r x shift."""
-    made = np.empty_like(pixels)
-    for row in range(pixels.shape[0]):
-        made[row] = np.roll(pixels[row], row * shift % pixels.shape[1], axis=0)
-    return made
-
-
 def ways(facts: PictureFacts) -> list[Undo]:
     """Those that the pixels allow."""
     return [undo for undo in UNDO if undo.fits(facts)]

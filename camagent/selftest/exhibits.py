@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camagent.frame import Frame, Outcome
-from camagent.selftest.report import Exhibit, Histogram, Mark, TensorFacts
+from camagent.selftest.report import Exhibit, Histogram, Mark
+from camagent.selftest.statistics import tensor_facts
 from camagent.sinks import annotate, outline, to_jpeg
 from firmware_pkg.manifest import Expectation, InputSpec
 
@@ -47,18 +48,6 @@ def as_seen(title: str, tensor: NDArray[Any], spec: InputSpec, *, caption: str =
     bgr = pixels[:, :, ::-1] if spec.color == "rgb" else pixels
     clipped = f"{outside:.0%} of them are outside what a picture has" if outside >= 0.005 else ""
     return Exhibit(title, to_jpeg(np.ascontiguousarray(bgr), _QUALITY), _sentences(caption, numbers, clipped))
-
-
-def tensor_facts(name: str, tensor: NDArray[Any]) -> TensorFacts:
-    """A tensor of any number type in numbers; NaN and infinities are counted and left out of the rest."""
-    values = tensor.astype(np.float64, copy=False).ravel()
-    nan, inf = int(np.isnan(values).sum()), int(np.isinf(values).sum())
-    finite = values[np.isfinite(values)] if nan or inf else values
-    low, high, mean, std = (float(f(finite)) for f in (np.min, np.max, np.mean, np.std)) if finite.size else (None,) * 4
-    zeros = float((values == 0).mean()) if values.size else 0.0
-    return TensorFacts(
-        name, tuple(tensor.shape), str(tensor.dtype), low, high, mean, std, int(np.unique(values).size), zeros, nan, inf
-    )
 
 
 def histogram(title: str, values: NDArray[Any], marks: Sequence[Mark] = (), *, bins: int = BINS) -> Histogram:

@@ -25,7 +25,7 @@ _FEW = 300  # different values: fewer than int8 can tell apart, give or take an 
 
 def invalid(outputs: Arrays) -> Cause | None:
     """NaN or infinity in what the model gives."""
-    facts = [statistics.facts_of(f"output{index}", output) for index, output in enumerate(outputs)]
+    facts = [statistics.tensor_facts(f"output{index}", output) for index, output in enumerate(outputs)]
     broken = sum(fact.nan + fact.inf for fact in facts)
     total = sum(output.size for output in outputs)
     if not total or broken / total < _BROKEN:

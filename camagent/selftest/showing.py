@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from camagent.errors import CodedError
 from camagent.frame import Frame
 from camagent.pipeline import FilterRule
-from camagent.selftest import exhibits
+from camagent.selftest import exhibits, statistics
 from camagent.selftest.examination import Examination, Run
 from camagent.selftest.known import Known
 from camagent.selftest.report import Cause, Exhibit, Histogram, Mark, TensorFacts
@@ -39,9 +39,9 @@ def golden(exam: Examination, causes: Sequence[Cause]) -> Shown:
         spec = wanted.input if wanted else exam.manifest.input
         words = "as the model takes it" if wanted else "under the manifest"
         pictures.append(exhibits.as_seen(f"Input of {known.name}, {words}", run.tensor, spec))
-        tensors.append(exhibits.tensor_facts(f"{known.name} input", run.tensor))
+        tensors.append(statistics.tensor_facts(f"{known.name} input", run.tensor))
         names = [spec.name for spec in exam.open().outputs]
-        tensors += [exhibits.tensor_facts(f"{known.name} {name}", out) for name, out in zip(names, run.outputs, strict=False)]
+        tensors += [statistics.tensor_facts(f"{known.name} {name}", out) for name, out in zip(names, run.outputs, strict=False)]
         histograms += _histogram(exam.manifest, known.name, run)
     return Shown(tuple(pictures), tuple(histograms), tuple(tensors))
 

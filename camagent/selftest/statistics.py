@@ -16,21 +16,16 @@ _BLOCK = 8  # pixels that are averaged before colour is looked for
 _MOST_VALUES = 1 << 20  # a sample is enough to count different values
 
 
-def facts_of(name: str, tensor: NDArray[Any]) -> TensorFacts:
-    """One tensor in numbers."""
-    values = np.asarray(tensor)
-    flat = values.reshape(-1).astype(np.float64, copy=False) if values.size else np.zeros(0)
-    finite = flat[np.isfinite(flat)]
-    low, high, mean, std = (
-        (float(finite.min()), float(finite.max()), float(finite.mean()), float(finite.std()))
-        if finite.size
-        else (None, None, None, None)
-    )
+def tensor_facts(name: str, tensor: NDArray[Any]) -> TensorFacts:
+    """A tensor of any number type in numbers; NaN and infinities are counted and left out of the rest."""
+    values = tensor.astype(np.float64, copy=False).ravel()
+    nan, inf = int(np.isnan(values).sum()), int(np.isinf(values).sum())
+    finite = values[np.isfinite(values)] if nan or inf else values
+    low, high, mean, std = (float(f(finite)) for f in (np.min, np.max, np.mean, np.std)) if finite.size else (None,) * 4
+    zeros = float((values == 0).mean()) if values.size else 0.0
     return TensorFacts(
-        name, tuple(int(side) for side in values.shape), str(values.dtype), low, high, mean, std, distinct(values),
-        float(np.count_nonzero(flat == 0) / flat.size) if flat.size else 0.0,
-        int(np.isnan(flat).sum()), int(np.isinf(flat).sum()),
-    )  # fmt: skip
+        name, tuple(tensor.shape), str(tensor.dtype), low, high, mean, std, int(np.unique(values).size), zeros, nan, inf
+    )
 
 
 def distinct(tensor: NDArray[Any]) -> int:

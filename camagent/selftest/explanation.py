@@ -1,0 +1,117 @@
+"""Golden pictures fail: from the numbers, then from variants, to causes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from camagent.errors import LabelCountMismatch
+from camagent.selftest import geometry, raw, relations, structure, thresholds
+from camagent.selftest.examination import Examination, moved
+from camagent.selftest.margin import Score, mean
+from camagent.selftest.memory_order import exhausts
+from camagent.selftest.naming import cause, of_search, verify_variant
+from camagent.selftest.report import MOST_IN_A_SET, Cause, Tell, Value
+from camagent.selftest.search import Search, search
+
+STUCK = ("stale-inference-state", "constant-output")
+_DOUBTFUL = ("dtype-mismatch", *STUCK)  # a model that sees nothing in noise may answer all noise alike
+
+
+def explain(exam: Examination, scores: Sequence[Score], tell: Tell) -> tuple[list[Cause], Search | None]:
+    """Causes, upstream first, and the search that led to them where one was needed. Raises OutOfBudget, BackendError.
+
+    Numbers come first, for they cost nothing: what they give away needs no variant. Then the search; then, where no variant
+    brings the answer back, what is only certain by that.
+    """
+    certain = _certain(exam)
+    if certain is not None:
+        return [certain], None
+    found = search(exam, tell)
+    if not found.winners() and (last := _last_resort(exam)) is not None:
+        return [last], found
+    lower = thresholds.candidate(exam, scores)
+    winners = found.winners()
+    if lower is not None and (not winners or mean(winners[0].scores) < mean(lower.scores) + thresholds.CLEARLY):
+        verified = verify_variant(exam, lower.variant, lower.scores)
+        return [thresholds.named(exam, lower, winners, verified)], found
+    named = _refined(exam, of_search(exam, found))
+    return (named or [_unexplained(exam, found)]), found
+
+
+def _certain(exam: Examination) -> Cause | None:
+    """What the numbers give away without a variant."""
+    plain = [one for one in exam.suspects if one.change is None and one.id not in _DOUBTFUL]
+    if plain:
+        return plain[0]
+    runs, head = [exam.deployed(known).outputs for known in exam.known], exam.manifest.head.name
+    readable = exam.why_unreadable(exam.known[0]) is None
+    best = [exam.best_score(known) for known in exam.known]
+    return (
+        raw.nothing_at_all(runs)
+        or (raw.integers(head, runs) if readable else None)
+        or (raw.silent_scores(head, runs, best) if readable else None)
+        or relations.explain(exam)
+    )
+
+
+def _last_resort(exam: Examination) -> Cause | None:
+    """What is only certain once no variant has brought anything back."""
+    stuck = next((one for one in exam.suspects if one.id in STUCK), None)
+    shaped = geometry.explain(exam)
+    if shaped is None and exam.why_unreadable(exam.known[0]) is None:
+        shaped = geometry.drifted(exam)
+    runs = [exam.deployed(known).outputs for known in exam.known]
+    return stuck or shaped or _by_look(exam) or raw.floored(exam.manifest, runs)
+
+
+def _by_look(exam: Examination) -> Cause | None:
+    """Padding between rows loses the end of an output, so nothing may come back; the rest looks like the family again."""
+    run = exam.deployed(exam.known[0])
+    now = structure.signature(exam.manifest, run.outputs)
+    if now >= structure.STRANGE or exam.why_unreadable(exam.known[0]) is not None:
+        return None
+    ways = {words: name for output in run.outputs for words, name, _ in exhausts(output)}
+    looks = {words: structure.signature(exam.manifest, moved(run, words).outputs) for words in ways}
+    best = max(looks, key=lambda words: looks[words], default="")
+    if not best or looks[best] < now + structure.JUMP:
+        return None
+    evidence = {"outputs": best, "looks like the head's family": f"{now:.0%} -> {looks[best]:.0%}"}
+    others = ("output-transposed", "output-stride-or-layout")
+    return cause(ways[best], evidence, others=others, margin=0.8)
+
+
+def _refined(exam: Examination, named: list[Cause]) -> list[Cause]:
+    """What the outputs or an earlier rung say besides: another name for the same thing."""
+    runs = [exam.deployed(known).outputs for known in exam.known]
+    background = raw.all_background(exam.manifest.head.name, runs)
+    if background is not None:
+        return [replace(named[0], alternatives=_with(named[0], background.id)), *named[1:]] if named else [background]
+    dtype = next((one for one in exam.suspects if one.id == "dtype-mismatch"), None)
+    if dtype is None:
+        return named
+    if not named:
+        return [dtype]
+    first = named[0]
+    proof = {**dtype.evidence, **first.evidence}
+    return [cause(dtype.id, proof, others=(first.id, *first.alternatives), change=first.change, verified=first.fix_verified)]
+
+
+def _unexplained(exam: Examination, found: Search) -> Cause:
+    """No contract brings the answer back: the model, its weights or its arithmetic; a device cannot tell which."""
+    unreadable = exam.why_unreadable(exam.known[0])
+    if unreadable is not None:
+        proof = {"what": unreadable.what, **unreadable.evidence}
+        if isinstance(unreadable, LabelCountMismatch):
+            return cause("class-count-mismatch", proof, others=("head-family-mismatch",), margin=1.0)
+        return cause("head-family-mismatch", proof, others=("output-transposed", "class-count-mismatch"), margin=1.0)
+    best = max((entry.margin for entry in found.ranked), default=-1.0)
+    evidence: dict[str, Value] = {"variants tried": len(found.ranked), "best margin": round(best, 3)}
+    if exam.reference_likeness is not None:
+        evidence["likeness to the stored outputs"] = round(exam.reference_likeness, 4)
+    others = ("int8-calibration-bad", "mean-std-wrong")
+    return relations.weakened(exam, evidence) or cause("wrong-or-untrained-weights", evidence, others=others, ask=True)
+
+
+def _with(named: Cause, other: str) -> tuple[str, ...]:
+    return (other, *named.alternatives)[: MOST_IN_A_SET - 1] if other not in named.alternatives else named.alternatives
