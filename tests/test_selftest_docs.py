@@ -61,3 +61,18 @@ def test_rungs_and_layers_are_explained() -> None:
     for name, words in RUNG_WORDS.items():
         assert f"| `{name}` | {words} |" in INTRODUCTION
     assert all(f"`{layer}`" in INTRODUCTION for layer in LAYERS)
+
+
+def test_the_page_says_which_causes_this_agent_never_names() -> None:
+    root = Path(__file__).resolve().parents[1] / "camagent"
+    words = {"causes.py", "meanings.py", "words.py"}  # these have every id
+    code = "".join(path.read_text("utf-8") for path in root.rglob("*.py") if path.name not in words)
+    never = {cause for cause in CAUSES if f'"{cause}"' not in code}
+    (table,) = re.findall(r"^## What is never named here\n(.*)", INTRODUCTION, re.MULTILINE | re.DOTALL)
+    listed = {
+        name
+        for line in table.splitlines()
+        if line.startswith("| [")
+        for name in re.findall(r"\(#([^)]+)\)", line.split("|")[1])
+    }
+    assert listed == never
