@@ -20,7 +20,7 @@ from camagent.selftest.ladder import Count
 from camagent.selftest.margin import NOTHING, Score, floor_of, judge
 from camagent.selftest.memory_order import INTAKES, exhausts
 from camagent.selftest.report import Cause
-from camagent.selftest.structure import STRANGE, near_cells, scores_possible, signature
+from camagent.selftest.structure import STRANGE, boxes_possible, near_cells, scores_possible, signature
 from firmware_pkg.manifest import Manifest
 
 Arrays = tuple[NDArray[Any], ...]
@@ -54,6 +54,7 @@ class Examination:
         self.live: tuple[tuple[Frame, Run], ...] = ()  # stored live frames that have been inferred
         self.reference_likeness: float | None = None  # cosine of today's outputs and the stored ones for the stored input
         self.reference_outputs: Arrays | None = None
+        self.noise_outputs: Arrays | None = None  # the answer to an input that is no picture
         self.under_fix = False  # a verified fix is in force in memory
         self.model_trusted = False  # the model sees its golden pictures: what is missing is lost elsewhere
         self._bench: Workbench | None = None
@@ -117,7 +118,7 @@ class Examination:
         run = moved(run, exhaust) if exhaust else run
         try:
             found = judge(self.read(manifest, run), known, manifest)
-            possible = scores_possible(manifest, run.outputs)
+            possible = scores_possible(manifest, run.outputs) and boxes_possible(manifest, run.outputs)
             near = near_cells(manifest, run.outputs, floor_of(manifest))
         except (
             CodedError,
@@ -164,7 +165,8 @@ def _sound(known: Known, manifest: Manifest) -> Known:
         return known
     try:
         outputs = known.reference.outputs
-        sound = scores_possible(manifest, outputs) and signature(manifest, outputs) >= STRANGE
+        possible = scores_possible(manifest, outputs) and boxes_possible(manifest, outputs)
+        sound = possible and signature(manifest, outputs) >= STRANGE
     except (ValueError, IndexError):  # not even the shapes are this head's
         sound = False
     return known if sound else replace(known, expect=())

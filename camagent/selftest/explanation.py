@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from camagent.errors import LabelCountMismatch
-from camagent.selftest import geometry, raw, relations, structure, thresholds
+from camagent.selftest import geometry, raw, relations, statistics, structure, thresholds
 from camagent.selftest.examination import Examination, moved
 from camagent.selftest.margin import Score, mean
 from camagent.selftest.memory_order import exhausts
@@ -58,6 +58,9 @@ def _certain(exam: Examination) -> Cause | None:
 def _last_resort(exam: Examination) -> Cause | None:
     """What is only certain once no variant has brought anything back."""
     stuck = next((one for one in exam.suspects if one.id in STUCK), None)
+    noise = exam.noise_outputs
+    if stuck is not None and noise is not None:  # what answers a picture otherwise than noise does listen
+        stuck = stuck if all(statistics.same(noise, exam.deployed(known).outputs) for known in exam.known) else None
     shaped = geometry.explain(exam)
     if shaped is None and exam.why_unreadable(exam.known[0]) is None:
         shaped = geometry.drifted(exam)

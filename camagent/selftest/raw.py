@@ -19,6 +19,7 @@ _BACKGROUND = 0.99  # share of the map
 _CELLS = 50
 _FLOOR = 0.12  # int8 rounds to 0 what is below 0.004, not what is below this
 _STEPS = 20
+_SUM = 0.05
 _BYTES = 8  # a span of whole numbers that is no accident
 _FEW = 300  # different values: fewer than int8 can tell apart, give or take an activation
 
@@ -114,6 +115,8 @@ def all_background(head: str, runs: Sequence[Arrays]) -> Cause | None:
 
 def floored(manifest: Manifest, runs: Sequence[Arrays]) -> Cause | None:
     """No score between 0 and a floor, on any picture: a threshold in the graph, which no setting here can lower."""
+    if manifest.head.name == "ultraface":
+        return _emptied_rows(runs)
     scores = np.concatenate([best_per_cell(manifest, outputs) for outputs in runs] or [np.zeros(0)])
     scores = scores[np.isfinite(scores)]
     some = scores[scores > 0]
@@ -123,4 +126,17 @@ def floored(manifest: Manifest, runs: Sequence[Arrays]) -> Cause | None:
         return None
     empty = f"{1 - len(some) / len(scores):.1%}"
     evidence = {"lowest score": round(float(some.min()), 3), "cells at exactly 0": empty, "expected": "small scores too"}
+    return cause("embedded-nms-threshold", evidence, others=("threshold-too-high",), margin=0.9)
+
+
+def _emptied_rows(runs: Sequence[Arrays]) -> Cause | None:
+    """Background and thing sum to 1 in every row; rows of zeros have been emptied by somebody."""
+    parts = [parts_of("ultraface", outputs).scores for outputs in runs]
+    if not all(part and part[0].ndim == 3 for part in parts):
+        return None
+    sums = np.concatenate([part[0].sum(axis=2 if part[0].shape[2] == 2 else 1).reshape(-1) for part in parts])
+    empty = float((sums == 0).mean())
+    if not 0 < empty < 1 or float(np.abs(sums[sums != 0] - 1).mean()) > _SUM:
+        return None
+    evidence = {"rows that are all 0": f"{empty:.1%}", "the others' sums": 1, "expected": "a sum of 1 in every row"}
     return cause("embedded-nms-threshold", evidence, others=("threshold-too-high",), margin=0.9)

@@ -54,6 +54,7 @@ class GoldenTensorRung:
             "deterministic": statistics.same(first, again),
             "follows its input": not statistics.same(other, another),
         }
+        exam.noise_outputs = other
         stuck = raw.stuck(other, another) if statistics.same(first, other) else None
         if stuck is not None:
             stuck = self._truncated(first_input, stuck)

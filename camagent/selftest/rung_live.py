@@ -23,6 +23,7 @@ from camagent.selftest.rung_backend import of_error
 from camagent.selftest.statistics import PictureFacts
 
 FRAMES = 6  # that are looked at
+_MOSTLY = 4  # frames without anything, of those that are looked at
 _HELD = 3  # frames on which a way must hold that was chosen on another
 _LOOK = 640  # pixels of the longest side for picture statistics
 _DARK_MEAN, _FLAT = 15.0, 3.0
@@ -79,11 +80,14 @@ class LiveRung:
         exam.live = tuple((one.frame, one.run) for one in looked)
         shown = showing.live(exam, exam.live)
         measured |= {"frames seen on": sum(one.seen for one in looked), "best scores": [round(one.best, 3) for one in looked]}
+        unseen = [one for one in looked if not one.seen]
         classified = exam.manifest.task == "classify"  # it names something on every picture, a flat one too
-        if any(one.seen for one in looked) and not (classified and _picture_cause(facts, damaged=0)):
-            found = Outcome("pass", measured)
-        else:
+        if len(unseen) == len(looked) or (classified and _picture_cause(facts, damaged=0)):
             found = self._nothing(looked, facts, measured, tell)
+        elif len(unseen) >= _MOSTLY and exam.model_trusted:
+            found = self._seldom(unseen, facts, measured, tell)
+        else:
+            found = Outcome("pass", measured)
         return replace(found, exhibits=shown.exhibits, histograms=shown.histograms)
 
     def _nothing(
@@ -107,6 +111,17 @@ class LiveRung:
             return Outcome("warn", measured, (hint,), trials)
         note = "every stage works and nothing is seen: stand in view and watch the best scores rise"
         return Outcome("pass", {**measured, "reason": "healthy-empty", "walk test": note}, trials=trials)
+
+    def _seldom(
+        self, unseen: Sequence[Looked], facts: Sequence[PictureFacts], measured: dict[str, Value], tell: Tell
+    ) -> Outcome:
+        """Something is seen now and then: a picture that is wrong only weakens. Named where undoing it helps on every other."""
+        tell("undoing what may be wrong with the picture")
+        try:
+            found, trials = self._undo(unseen, facts[0])
+        except (BackendError, OutOfBudget):
+            return Outcome("pass", measured)
+        return Outcome("fail", measured, (found,), trials) if found else Outcome("pass", measured, trials=trials)
 
     def _masked(self) -> Cause | None:
         """Privacy masks that leave next to nothing of the picture."""

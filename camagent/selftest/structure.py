@@ -24,6 +24,7 @@ _TWICE = (0.49, 0.74)
 _CELLS = 60
 _SUM = 0.06  # what rounding may add to a sum of probabilities
 _QUIET = 0.05
+_CORNERS = 0.8  # correlation
 STRANGE, JUMP = 0.6, 0.3  # of a family's look, 0..1: below it, and what another order must add to it
 
 
@@ -43,6 +44,30 @@ def scores_possible(manifest: Manifest, outputs: Sequence[NDArray[Any]]) -> bool
     if name == "ultraface" and float((best_per_cell(manifest, outputs) > _LIKELY).mean()) > _MOST_CELLS:
         return False  # nearly everything is a thing: that is the background's column
     return high <= _ABOVE_ONE and not (low >= _TWICE[0] and high <= _TWICE[1])
+
+
+def boxes_possible(manifest: Manifest, outputs: Sequence[NDArray[Any]]) -> bool:
+    """Whether the deployed reading may be the one that these boxes were written for, as far as they tell by themselves."""
+    name, params = manifest.head.name, manifest.head.params
+    boxes = parts_of(name, outputs).flat_boxes()
+    if name == "fastestdet" and params.get("boxes", "raw") == "raw":  # raw values lie on both sides of 0
+        return not boxes.size or bool(boxes.min() < -_SUM or boxes.max() > 1 + _SUM)
+    tie = size_follows_place(manifest, outputs)
+    return tie is None or (tie >= _CORNERS) == (params.get("order", "xywh") == "xyxy")
+
+
+def size_follows_place(manifest: Manifest, outputs: Sequence[NDArray[Any]]) -> float | None:
+    """Correlation of the third box value with the cell's place: near 1 where it is a corner, near 0 where it is a width."""
+    if manifest.head.name not in ("yolov5", "yolov8"):
+        return None
+    parts = parts_of(manifest.head.name, outputs)
+    if not parts.boxes or parts.boxes[0].ndim != 3:
+        return None
+    third = np.asarray(parts.boxes[0][0, :, 2], np.float64)
+    places, _ = _grid(manifest.input.width, manifest.input.height, 3 if manifest.head.name == "yolov5" else 1)
+    if len(places) != len(third) or not np.isfinite(third).all() or not np.ptp(third):
+        return None
+    return float(np.corrcoef(third, places[:, 0])[0, 1])
 
 
 def signature(manifest: Manifest, outputs: Sequence[NDArray[Any]]) -> float:
