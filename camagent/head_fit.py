@@ -37,7 +37,7 @@ def _fit(name: str, outputs: Sequence[TensorSpec], width: int, height: int, labe
         if labels is None and exc.classes is not None and exc.classes > 0:
             return _fit(name, outputs, width, height, exc.classes)
         return HeadFit(name, fits=False, why=_words(exc))
-    except (HeadMismatch, ValueError, TypeError) as exc:
+    except (HeadMismatch, ValueError, TypeError, IndexError) as exc:
         return HeadFit(name, fits=False, why=_words(exc))
     number = f", with {labels} label{'s' * (labels != 1)}" if labels else ""
     return HeadFit(name, fits=True, why=f"the shapes are this head's{number}", classes=labels)

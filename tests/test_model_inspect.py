@@ -12,9 +12,11 @@ import pytest
 from onnx import TensorProto, helper
 
 from camagent.cli import run
+from camagent.errors import printable
 from camagent.heads import HEADS
 from tests.support.data import shared
 from tests.support.exports import EXPORTS, Ending, export, prepended
+from tests.test_errors import NASTY
 
 COCO, FACE, PERSON = "coco80", "face\n", "background\nperson\n"
 NETWORKS = {  # file, labels, picture, what is on it, head, and what `create` needs besides
@@ -163,6 +165,29 @@ def test_a_damaged_file_is_a_sentence(content: bytes, code: int, tmp_path: Path,
     (tmp_path / "m.onnx").write_bytes(content)
     assert run(["model", "inspect", str(tmp_path / "m.onnx")]) == code
     assert "error[MANIFEST_INVALID]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_names_from_a_model_are_printed_escaped(text: str, tmp_path: Path, capsys: Capture) -> None:
+    assert run(["model", "inspect", str(shared("models/SINet.onnx"))]) == 0
+    usual = capsys.readouterr().out.splitlines()
+    text = text.encode("utf-8", "replace").decode()  # a protobuf string is UTF-8
+    model = onnx.load(str(shared("models/SINet.onnx")))
+    model.producer_name = text
+    last = next(node for node in model.graph.node if model.graph.output[0].name in node.output)
+    last.output[0] = model.graph.output[0].name = text or "x"
+    onnx.save(model, tmp_path / "m.onnx")
+    assert run(["model", "inspect", str(tmp_path / "m.onnx")]) == 0
+    lines = capsys.readouterr().out.split("\n")[:-1]
+    assert len(lines) == len(usual)
+    assert lines == [printable(line, 1000) for line in lines]
+    assert fitting(inspected(capsys, tmp_path / "m.onnx")) == ["semantic"]
+
+
+def test_a_rockchip_model_is_shown_no_picture_where_it_cannot_run(tmp_path: Path, capsys: Capture) -> None:
+    words = ["--labels", labels(PERSON, tmp_path), *golden("sinet")]
+    assert run(["model", "inspect", str(shared("rknn/pp_human_segv2_RK3588.rknn")), *words]) == 2
+    assert "inspect the .onnx file" in capsys.readouterr().err
 
 
 # -- with pictures ----------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from camagent.cli.create_head import known_of
 from camagent.cli.golden_request import golden_request, input_of
 from camagent.cli.model_facts import ModelFacts, Subject, doubts, facts_of, shown, subject
 from camagent.errors import HeadUndecided, UsageError, printable
-from camagent.pipeline import BackendOptions, TensorSpec, Workbench
+from camagent.pipeline import BackendOptions, TensorSpec, Workbench, installed
 from firmware_pkg import build as builder
 from firmware_pkg.graph_facts import Tensor
 from firmware_pkg.manifest import Artifact, HeadSpec, InputSpec, Manifest
@@ -73,6 +73,7 @@ def inspect(
     draft, known = _pictures(found, facts, names, golden, min_score)
     sight, alike, undecided = None, tuple[str, ...](), None
     if draft is not None and known:
+        _require_runtime(facts.format)
         try:
             sight, alike = _explained(found, draft, known)
         except HeadUndecided as exc:
@@ -87,6 +88,16 @@ def inspect(
     if not as_json:
         click.echo(undecided.render(), err=True)
     return EXIT_UNDECIDED
+
+
+def _require_runtime(backend: str) -> None:
+    """Raises UsageError where this machine cannot run such a model."""
+    if backend not in installed():
+        raise UsageError(
+            f"pictures cannot be shown to an .{backend} model here",
+            evidence={"needed": f"the backend {backend}", "installed": ", ".join(sorted(installed()))},
+            fix="leave --golden out, or inspect the .onnx file that it was converted from",
+        )
 
 
 def _pictures(
