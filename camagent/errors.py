@@ -10,6 +10,7 @@ CodedError
 |   +-- BrokerError
 +-- Refusal (exit 1)              a finding that is the command's answer
 |   +-- Busy, BackendError, HeadMismatch, LabelCountMismatch
+|   +-- HeadUndecided (exit 3)    no head, or more than one, explains the golden pictures
 +-- firmware_pkg.errors.Refused   a bundle is refused; ModelMismatch is its MANIFEST_INVALID
 """
 
@@ -120,9 +121,16 @@ class HeadMismatch(Refusal):
 
 
 class LabelCountMismatch(Refusal):
-    """The number of labels is not the number of classes in the model's output."""
+    """The number of labels is not the number of classes in the model's output, `classes` where that is known."""
 
     code = "LABEL_COUNT_MISMATCH"
+    classes: int | None = None
+
+
+class HeadUndecided(Refusal):
+    """The known pictures do not tell which head reads the model's outputs."""
+
+    code = "HEAD_UNDECIDED"
 
 
 __all__ = [
@@ -133,6 +141,7 @@ __all__ = [
     "ConfigError",
     "FileUnusable",
     "HeadMismatch",
+    "HeadUndecided",
     "InputError",
     "LabelCountMismatch",
     "ModelMismatch",

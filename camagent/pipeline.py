@@ -29,6 +29,7 @@ from camagent.config_file import Loaded, load
 from camagent.errors import CodedError, ConfigError, StateError, UsageError, printable
 from camagent.filters import FilterRule, rule_for
 from camagent.frame import Result, TensorSpec
+from camagent.head_fit import HeadFit, fits
 from camagent.heads import HEADS, USUAL_SCALE, task_of
 from camagent.health import Finding
 from camagent.inputs import named_frames, one_picture, passed_over, picture_frame, rgb_frame
@@ -375,8 +376,8 @@ def _require_same_owner(old: Config, new: Config) -> None:
 
 # what commands, pages and self-test need of the stages: nobody but this module imports them
 __all__ = [
-    "HEADS", "USUAL_SCALE", "Agent", "Author", "BackendHung", "BackendOptions", "FilterRule", "Observer", "Reading", "Steps",
-    "TensorSpec", "TrustDesk", "UsableBundle", "Workbench", "body_of", "check", "encode_rle", "head_of", "heads_for",
-    "installed", "load_model", "named_frames", "one_picture", "open_backend", "passed_over", "picture_frame", "prepare", "read",
-    "rgb_frame", "rgb_pixels", "rule_for", "task_of", "usable",
+    "HEADS", "USUAL_SCALE", "Agent", "Author", "BackendHung", "BackendOptions", "FilterRule", "HeadFit", "Observer", "Reading",
+    "Steps", "TensorSpec", "TrustDesk", "UsableBundle", "Workbench", "body_of", "check", "encode_rle", "fits", "head_of",
+    "heads_for", "installed", "load_model", "named_frames", "one_picture", "open_backend", "passed_over", "picture_frame",
+    "prepare", "read", "rgb_frame", "rgb_pixels", "rule_for", "task_of", "usable",
 ]  # fmt: skip

@@ -36,7 +36,7 @@ def model_format(data: bytes) -> ModelFormat:
     if data[:4] == RKNN_MAGIC:
         return "rknn"
     try:
-        fields = {number for number, _ in _walk(data)}
+        fields = {number for number, _ in walk(data)}
     except ValueError:
         return "unknown"
     return "onnx" if 7 in fields else "unknown"
@@ -45,7 +45,7 @@ def model_format(data: bytes) -> ModelFormat:
 def require_self_contained(data: bytes) -> None:
     """Raises ManifestInvalid for an ONNX model with external tensors or operators from foreign domains, or that is no ONNX."""
     try:
-        own = {_text(value) for kind, value in _walk(data) if kind == 25 for value in _values(value, _FUNCTION_DOMAIN)}
+        own = {text(value) for kind, value in walk(data) if kind == 25 for value in values(value, _FUNCTION_DOMAIN)}
         _check(data, "model", ALLOWED_DOMAINS | own, 0)
     except ValueError as exc:
         raise ManifestInvalid(
@@ -59,7 +59,7 @@ def _check(data: bytes | Value, kind: str, domains: frozenset[str] | set[str], d
     if depth > _MAX_DEPTH:
         raise ValueError("graphs nested too deeply")
     children = _FIELDS[kind]
-    for number, value in _walk(data):
+    for number, value in walk(data):
         if isinstance(value, memoryview) and number in children:
             _check(value, children[number], domains, depth + 1)
         elif kind == "tensor" and (number == _EXTERNAL_DATA or (number == _DATA_LOCATION and value == _EXTERNAL)):
@@ -68,16 +68,16 @@ def _check(data: bytes | Value, kind: str, domains: frozenset[str] | set[str], d
                 evidence={"found": "a tensor with external data", "expected": "all weights inside the model file"},
                 fix="save it as one file: onnx.save(model, path, save_as_external_data=False)",
             )
-        elif kind == "node" and number == _NODE_DOMAIN and _text(value) not in domains:
-            operator = next((_text(v) for v in _values(data, _NODE_OP)), "?")
+        elif kind == "node" and number == _NODE_DOMAIN and text(value) not in domains:
+            operator = next((text(v) for v in values(data, _NODE_OP)), "?")
             raise ManifestInvalid(
                 f"the model uses an operator that is not standard: {operator}",
-                evidence={"domain": _text(value), "allowed": ", ".join(sorted(d or "ai.onnx" for d in ALLOWED_DOMAINS))},
+                evidence={"domain": text(value), "allowed": ", ".join(sorted(d or "ai.onnx" for d in ALLOWED_DOMAINS))},
                 fix="export the model without custom operators",
             )
 
 
-def _walk(data: bytes | Value) -> Iterator[tuple[int, Value]]:
+def walk(data: bytes | Value) -> Iterator[tuple[int, Value]]:
     """Fields of one protobuf message: (number, bytes of a length-delimited one or a varint's value). Raises ValueError."""
     if isinstance(data, int):
         raise ValueError("a number where a message is expected")  # noqa: TRY004  one kind of error for one kind of damage
@@ -115,9 +115,11 @@ def _varint(view: memoryview, position: int) -> tuple[int, int]:
     raise ValueError("a number of more than 64 bits")
 
 
-def _values(data: bytes | Value, number: int) -> Iterator[Value]:
-    return (value for found, value in _walk(data) if found == number)
+def values(data: bytes | Value, number: int) -> Iterator[Value]:
+    """The values of one field, in the message's order. Raises ValueError."""
+    return (value for found, value in walk(data) if found == number)
 
 
-def _text(value: Value) -> str:
+def text(value: Value) -> str:
+    """A string field; bytes that are no UTF-8 are replaced."""
     return str(value) if isinstance(value, int) else bytes(value).decode("utf-8", "replace")

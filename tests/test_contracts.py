@@ -28,6 +28,7 @@ ASSEMBLY = {
     "live",
     "trust_desk",
     "golden",
+    "head_fit",
     "model_holder",
     "pipeline",
     "probing",

@@ -13,7 +13,7 @@ from types import MappingProxyType
 import click
 
 from camagent import __version__
-from camagent.errors import CodedError, FileUnusable, Unreachable, UsageError, printable
+from camagent.errors import CodedError, FileUnusable, HeadUndecided, Unreachable, UsageError, printable
 
 EXIT_DONE, EXIT_FINDING, EXIT_USAGE, EXIT_UNDECIDED = 0, 1, 2, 3
 INTERRUPTED = 130
@@ -30,6 +30,7 @@ COMMANDS = MappingProxyType({
     "config": ("camagent.cli.config", "Check, show and document the configuration."),
     "infer": ("camagent.cli.infer", "Run a bundle on pictures, videos or an RTSP stream."),
     "key": ("camagent.cli.key", "Make and show signing keys."),
+    "model": ("camagent.cli.model", "Look into model files: inputs, outputs, which head reads them."),
     "run": ("camagent.cli.run", "The daemon: cameras in, detections out over MQTT."),
     "selftest": ("camagent.cli.selftest", "Say why nothing is seen."),
     "trust": ("camagent.cli.trust", "Make, change and show the trust root."),
@@ -108,10 +109,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def exit_code(exc: CodedError) -> int:
-    """2 for wrong usage, 3 for somebody who does not answer, 1 for every refusal."""
+    """2 for wrong usage, 3 for somebody who does not answer and what cannot be decided, 1 for every refusal."""
     if isinstance(exc, UsageError) or exc.code == KEY_UNAVAILABLE:
         return EXIT_USAGE
-    return EXIT_UNDECIDED if isinstance(exc, Unreachable) else EXIT_FINDING
+    return EXIT_UNDECIDED if isinstance(exc, Unreachable | HeadUndecided) else EXIT_FINDING
 
 
 def _refuse(exc: CodedError) -> int:

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -16,8 +15,9 @@ from packaging.version import InvalidVersion, Version
 from camagent import labels as label_lists
 from camagent.cli import create_advice
 from camagent.cli.create_advice import Advice, advise
+from camagent.cli.create_head import AUTO, recognised
+from camagent.cli.golden_request import GoldenRequest, golden_request, input_of, read_file
 from camagent.errors import FileUnusable, InputError, UsageError, printable
-from camagent.frame import TensorSpec
 from camagent.golden import Answer, answer, disagreements
 from camagent.pipeline import HEADS, USUAL_SCALE, BackendOptions, FilterRule, Steps, one_picture, open_backend, task_of, usable
 from firmware_pkg import build as builder
@@ -27,14 +27,6 @@ from firmware_pkg.manifest import Artifact, Golden, HeadSpec, Manifest, Threshol
 from firmware_pkg.model_file import require_self_contained
 
 PLACEHOLDER = "0"
-
-
-@dataclass(frozen=True, slots=True)
-class GoldenRequest:
-    """`IMAGE[=label[:count],..]` from the command line."""
-
-    image: Path
-    declared: Mapping[str, int]
 
 
 def _triple(ctx: click.Context, param: click.Parameter, value: str) -> tuple[float, float, float]:
@@ -83,7 +75,7 @@ def _version(ctx: click.Context, param: click.Parameter, value: str) -> str:
 @click.argument("models", nargs=-1, required=True, metavar="MODEL[:BACKEND[:TARGET]]...")
 @click.option("--name", required=True, help="Name in the store.")
 @click.option("--version", required=True, callback=_version, help="PEP 440 version, such as 1.0.0.")
-@click.option("--head", required=True, help=f"Decoder of the outputs: {', '.join(HEADS)}.")
+@click.option("--head", required=True, help=f"Decoder of the outputs: {AUTO}, {', '.join(HEADS)}.")
 @click.option("--labels", required=True, help="Text file with one label per line, or coco80.")
 @click.option("--task", type=click.Choice(["detect", "segment", "classify", "detect-segment"]), help="Default: the head's.")
 @click.option("--size", callback=_size, metavar="WxH", help="Network input. Default: read from the model.")
@@ -119,22 +111,26 @@ def create(
     Exit code 1 when a golden picture disagrees with what you say is on it; the file is written all the same.
     """
     files = [_model_file(text) for text in models]
-    data = [_read(file.path, "model") for file in files]
+    data = [read_file(file.path, "model") for file in files]
     artifacts = builder.unique_paths([builder.artifact_for(file, content) for file, content in zip(files, data, strict=True)])
     contents = {artifact.path: content for artifact, content in zip(artifacts, data, strict=True)}
     names = label_lists.read(labels)
-    requests = [_golden_request(text, names) for text in golden]
+    requests = [golden_request(text, names) for text in golden]
     spec = _input_spec(artifacts, contents, size)
-    _require_task(task, head)
+    known_head = next(iter(HEADS)) if head == AUTO else head  # until the pictures tell
+    if head != AUTO:
+        _require_task(task, head)
     document = {
         "name": name, "version": version, "rollback_index": rollback_index, "created": builder.now(),
-        "compatible": compatible or ("*",), "task": task or task_of(head), "head": HeadSpec(name=head), "labels": names,
+        "compatible": compatible or ("*",), "task": task_of(known_head), "head": HeadSpec(name=known_head), "labels": names,
         "input": {**spec, "color": color, "scale": scale, "mean": mean, "std": std, "resize": resize},
         "thresholds": Thresholds(min_score=min_score), "artifacts": artifacts,
         "files": {path: len(content) for path, content in contents.items()},
     }  # fmt: skip
     draft = _checked(document)
-    _hint_scale(head, scale, as_json)
+    if head == AUTO:
+        draft = recognised(draft, contents, requests, task, say=lambda line: click.echo(line, err=as_json))
+    _hint_scale(draft.head.name, scale, as_json)
     pictures, answers = _golden(draft, contents, requests)
     try:
         made = builder.build(output, draft, contents, pictures)
@@ -153,31 +149,6 @@ def _model_file(text: str) -> ModelFile:
     return ModelFile(Path(path), backend or None, target or "*")
 
 
-def _golden_request(text: str, labels: tuple[str, ...]) -> GoldenRequest:
-    image, _, wanted = text.partition("=")
-    declared: dict[str, int] = {}
-    for part in filter(None, wanted.split(",")):
-        label, colon, count = part.rpartition(":")
-        label, number = (label, count) if colon and count.isdigit() else (part, "1")
-        if label not in labels:
-            raise UsageError(
-                f"--golden names the label {printable(label)!r}, which the model does not have",
-                evidence={"labels": ", ".join(labels[:10]) + (" .." if len(labels) > 10 else "")},
-                fix="name labels from the label list: IMAGE=person:2,bus",
-            )
-        declared[label] = int(number)
-    return GoldenRequest(Path(image), declared)
-
-
-def _read(path: Path, what: str) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as exc:
-        raise InputError(
-            f"the {what} {path} cannot be read: {exc.strerror}", evidence={"file": path}, fix="check the path"
-        ) from exc
-
-
 def _input_spec(artifacts: list[Artifact], contents: Mapping[str, bytes], size: tuple[int, int] | None) -> dict[str, object]:
     """Width, height, layout and dtype: read from the first ONNX model, else from --size with the NPU's usual uint8 NHWC."""
     onnx = next((artifact for artifact in artifacts if artifact.backend == "onnx"), None)
@@ -188,26 +159,9 @@ def _input_spec(artifacts: list[Artifact], contents: Mapping[str, bytes], size: 
     require_self_contained(contents[onnx.path])
     backend = open_backend("onnx", contents[onnx.path], BackendOptions())
     try:
-        return _from_model(backend.inputs[0], size)
+        return input_of(backend.inputs[0], size)
     finally:
         backend.close()
-
-
-def _from_model(spec: TensorSpec, size: tuple[int, int] | None) -> dict[str, object]:
-    shape = spec.shape
-    nhwc = len(shape) == 4 and shape[3] == 3 and shape[1] != 3
-    sides = (shape[1], shape[2]) if nhwc else shape[2:4]
-    height, width = (sides[0], sides[1]) if len(shape) == 4 else (None, None)
-    if size is not None:
-        width, height = size
-    if width is None or height is None:
-        raise UsageError(
-            "the model's input has no fixed size",
-            evidence={"input": f"{spec.name} {'x'.join('?' if s is None else str(s) for s in shape)}"},
-            fix="give --size WxH",
-        )
-    dtype = "uint8" if spec.dtype == "uint8" else "float32"
-    return {"width": width, "height": height, "layout": "nhwc" if nhwc else "nchw", "dtype": dtype}
 
 
 def _checked(document: Mapping[str, object]) -> Manifest:
@@ -265,7 +219,7 @@ def _golden(
 
 
 def _picture(path: Path) -> bytes:
-    data = _read(path, "golden picture")
+    data = read_file(path, "golden picture")
     if len(data) > PICTURE_BYTES:
         raise InputError(
             f"{path} is too large", evidence={"bytes": len(data), "limit": PICTURE_BYTES}, fix="give a smaller one"
@@ -291,7 +245,14 @@ def _report(
     ]
     agreed = not any(finding["disagreements"] for finding in findings)
     if as_json:
-        report = {"file": str(output), "name": made.name, "version": made.version, "agreed": agreed, "golden": findings}
+        report = {
+            "file": str(output),
+            "name": made.name,
+            "version": made.version,
+            "head": made.head.name,
+            "agreed": agreed,
+            "golden": findings,
+        }
         click.echo(json.dumps(report | ({"advice": dataclasses.asdict(advice)} if advice else {})))
         return 0 if agreed else 1
     click.echo(f"wrote {printable(output)}: {made.name} {made.version}, {_sizes(made)}")

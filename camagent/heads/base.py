@@ -87,11 +87,13 @@ def require_classes(context: HeadContext, head: str, classes: int, where: str) -
     """Raises LabelCountMismatch when the model's class count is not the number of labels."""
     if classes == context.classes:
         return
-    raise LabelCountMismatch(
+    refusal = LabelCountMismatch(
         f"head {head!r}: the model has {classes} classes, the manifest has {context.classes} labels",
         evidence={"classes in the model": f"{classes} ({where})", "labels": context.classes},
         fix="give the label list that the model was trained with, one label per class, in training order",
     )
+    refusal.classes = classes
+    raise refusal
 
 
 def describe(specs: Sequence[TensorSpec]) -> str:

@@ -9,6 +9,7 @@ from camagent.errors import BackendError
 from camagent.selftest.axis_head import Variant
 from camagent.selftest.causes import CAUSES
 from camagent.selftest.examination import Examination, OutOfBudget
+from camagent.selftest.graph_evidence import beginning, weighed
 from camagent.selftest.margin import Score, mean
 from camagent.selftest.report import MOST_IN_A_SET, Cause, Change
 from camagent.selftest.search import Ranked, Search
@@ -45,11 +46,13 @@ def of_search(exam: Examination, found: Search) -> list[Cause]:
     sayable = not (best.variant.intake or best.variant.exhaust)  # no manifest can say how memory is to be read
     change = Change(manifest=best.variant.manifest, words=best.variant.words) if sayable else None
     made = []
+    graph = beginning(exam.case.bundle)
     steps, alike = _merged(steps)
     for index, (name, words) in enumerate(dict.fromkeys(steps)):
         others = () if index else (*alike, *best.variant.others, *(rivals if len(steps) == 1 else ()))
-        proof = {"change": words, **evidence}
-        made.append(cause(name, proof, others=others, change=change, verified=verified, margin=lead))
+        (first, *rest), told = weighed((name, *others), graph, exam.manifest.input, best.variant.manifest.input)
+        proof = {"change": words, **told, **evidence}
+        made.append(cause(first, proof, others=rest, change=change, verified=verified, margin=lead))
     return made
 
 

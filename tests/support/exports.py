@@ -48,6 +48,24 @@ def export(model: Path, build: Build, target: Path) -> Path:
     return target
 
 
+def prepended(model: Path, operators: Sequence[tuple[str, Any]], target: Path) -> Path:
+    """The model with arithmetic before its first layer, as exporters put normalisation into a graph: (`Div`, 255)."""
+    made = onnx.load(str(model))
+    source, nodes = made.graph.input[0].name, list[Any]()
+    name = source
+    for index, (kind, constant) in enumerate(operators):
+        made.graph.initializer.append(numpy_helper.from_array(np.asarray(constant), f"before constant {index}"))
+        nodes.append(helper.make_node(kind, [name, f"before constant {index}"], [f"before {index}"]))
+        name = f"before {index}"
+    for node in made.graph.node:
+        node.input[:] = [name if operand == source else operand for operand in node.input]
+    rest = list(made.graph.node)
+    del made.graph.node[:]
+    made.graph.node.extend([*nodes, *rest])
+    onnx.save(made, str(target))
+    return target
+
+
 Part = Callable[[Ending, str], str]
 
 
