@@ -16,6 +16,7 @@ HEADS = MappingProxyType({
     "ultraface": ("camagent.heads.ultraface", "UltraFace", "detect"),
     "yolov5": ("camagent.heads.yolov5", "YoloV5", "detect"),
     "yolov8": ("camagent.heads.yolov8", "YoloV8", "detect"),
+    "yolov8-rknn": ("camagent.heads.yolov8_rknn", "YoloV8Rknn", "detect"),
 })  # fmt: skip
 
 

@@ -20,7 +20,8 @@ BoxUnit = Literal["auto", "pixels", "normalized"]
 BoxOrder = Literal["xywh", "xyxy"]  # centre and size, or two corners
 ScoreKind = Literal["probabilities", "logits", "twice"]  # "twice": one sigmoid too many in the graph, undone here
 
-_STRIDES = (4, 8, 16, 32, 64)  # P2 .. P6
+STRIDES = (4, 8, 16, 32, 64)  # P2 .. P6
+_WHOLE = 0.05  # this far from a whole number an id is still one: half precision, and int8 maps of few classes
 _NORMALIZED_LIMIT = 1.5  # a centre of the whole grid beyond it means pixels; normalised centres end at 1
 
 
@@ -82,11 +83,21 @@ def unit_scale(unit: BoxUnit, centers_x: FloatArray, width: int, height: int) ->
     return np.array([width, height, width, height] if normalized else [1, 1, 1, 1], dtype=np.float32)
 
 
+def only_known_classes(ids: FloatArray, scores: FloatArray, classes: int) -> tuple[FloatArray, NDArray[np.int64]]:
+    """Class ids as a graph gives them, (n,), and scores, (n,) -> scores and ids, (n,) each.
+
+    A row whose id is not a whole number, or no label's, is background: its score is NaN and its id 0.
+    """
+    whole = np.rint(ids)
+    known = (np.abs(ids - np.where(np.isfinite(whole), whole, 0)) <= _WHOLE) & (whole >= 0) & (whole < classes)
+    return np.where(known, scores, np.float32(np.nan)), np.where(known, whole, 0).astype(np.int64)
+
+
 def grid_cells(width: int, height: int) -> Iterator[int]:
     """The cell counts that a pyramid over a width x height input may have.
 
     One for each run of neighbouring strides: 640 x 640 with strides 8, 16, 32 has 80^2 + 40^2 + 20^2 = 8400.
     """
-    sizes = [-(-width // stride) * -(-height // stride) for stride in _STRIDES]
-    for first, last in combinations(range(len(_STRIDES) + 1), 2):
+    sizes = [-(-width // stride) * -(-height // stride) for stride in STRIDES]
+    for first, last in combinations(range(len(STRIDES) + 1), 2):
         yield sum(sizes[first:last])
