@@ -14,13 +14,17 @@ HEADS = MappingProxyType({
     "fastestdet": ("camagent.heads.fastestdet", "FastestDet", "detect"),
     "semantic": ("camagent.heads.semantic", "Semantic", "segment"),
     "ultraface": ("camagent.heads.ultraface", "UltraFace", "detect"),
+    "ppyoloe-rknn": ("camagent.heads.ppyoloe_rknn", "PpYoloeRknn", "detect"),
     "rtdetr": ("camagent.heads.rtdetr", "RtDetr", "detect"),
     "ssd": ("camagent.heads.ssd", "Ssd", "detect"),
     "yolov5": ("camagent.heads.yolov5", "YoloV5", "detect"),
+    "yolov6": ("camagent.heads.yolov6", "YoloV6", "detect"),
+    "yolov6-rknn": ("camagent.heads.yolov6_rknn", "YoloV6Rknn", "detect"),
     "yolov7-end2end": ("camagent.heads.yolov7_end2end", "YoloV7End2End", "detect"),
     "yolov8": ("camagent.heads.yolov8", "YoloV8", "detect"),
     "yolov8-rknn": ("camagent.heads.yolov8_rknn", "YoloV8Rknn", "detect"),
     "yolov10": ("camagent.heads.yolov10", "YoloV10", "detect"),
+    "yolov10-rknn": ("camagent.heads.yolov10_rknn", "YoloV10Rknn", "detect"),
 })  # fmt: skip
 
 

@@ -15,7 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camagent.frame import Candidates, FloatArray
-from camagent.heads.base import SEEN_SCORE, Arrays, HeadContext, best_score, no_candidates
+from camagent.heads.base import (
+    SEEN_SCORE,
+    Arrays,
+    HeadContext,
+    best_score,
+    describe,
+    no_candidates,
+    require_classes,
+    require_outputs,
+)
 from camagent.heads.cells import STRIDES, ScoreKind, activated, as_float32, count_seen, product
 
 USUAL_STRIDES = (8, 16, 32)
@@ -133,6 +142,17 @@ def split_maps(context: HeadContext, box_sizes: Sequence[int], *, with_sum: bool
     return split_channels(context, by_stride(context, map_grids(context)), channels, box_sizes, with_sum=with_sum)
 
 
+def require_split(context: HeadContext, head: str, box_sizes: Sequence[int]) -> SplitMaps:
+    """As split_maps. Raises HeadMismatch for other outputs, LabelCountMismatch for another number of classes."""
+    maps = split_maps(context, box_sizes)
+    grid = f"on 2 to 4 grids of a pyramid over {context.width} x {context.height}"
+    boxes = " or ".join(f"1 x {size} x H x W" for size in box_sizes)
+    require_outputs(context, head, f"{boxes} and 1 x classes x H x W (and 1 x 1 x H x W) {grid}", fits=maps is not None)
+    assert maps is not None
+    require_classes(context, head, maps.classes, describe([context.outputs[maps.scores[0]]]))
+    return maps
+
+
 def split_channels(
     context: HeadContext, levels: Mapping[int, tuple[int, ...]] | None, channels: Sequence[int | None],
     box_sizes: Sequence[int], *, with_sum: bool,
@@ -191,6 +211,13 @@ def score_classes(maps: Sequence[FloatArray], kind: ScoreKind, min_score: float)
     kept = np.flatnonzero(scores >= min_score)
     class_ids = gather([plane.T for plane in maps], kept).argmax(axis=1) if kept.size else kept.astype(np.int64)
     return Scored(kept, scores[kept], class_ids, seen, score_max)
+
+
+def decode_split(outputs: Arrays, maps: SplitMaps, grid: CellGrid, kind: ScoreKind, min_score: float) -> Candidates:
+    """Best class per cell; boxes of the kept cells from distances in cells, or from the bins that stand for them."""
+    found = score_classes(planes(outputs, maps.scores), kind, min_score)
+    sides = gather([plane.T for plane in planes(outputs, maps.boxes)], found.cells)
+    return found.candidates(grid.boxes(found.cells, sides if maps.box_size == 4 else expected_bins(sides)))
 
 
 def score_objectness(views: Sequence[FloatArray], kind: ScoreKind, min_score: float) -> Scored:
