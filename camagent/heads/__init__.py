@@ -18,13 +18,17 @@ HEADS = MappingProxyType({
     "rtdetr": ("camagent.heads.rtdetr", "RtDetr", "detect"),
     "ssd": ("camagent.heads.ssd", "Ssd", "detect"),
     "yolov5": ("camagent.heads.yolov5", "YoloV5", "detect"),
+    "yolov5-rknn": ("camagent.heads.yolov5_rknn", "YoloV5Rknn", "detect"),
     "yolov6": ("camagent.heads.yolov6", "YoloV6", "detect"),
     "yolov6-rknn": ("camagent.heads.yolov6_rknn", "YoloV6Rknn", "detect"),
+    "yolov7": ("camagent.heads.yolov7", "YoloV7", "detect"),
+    "yolov7-rknn": ("camagent.heads.yolov7_rknn", "YoloV7Rknn", "detect"),
     "yolov7-end2end": ("camagent.heads.yolov7_end2end", "YoloV7End2End", "detect"),
     "yolov8": ("camagent.heads.yolov8", "YoloV8", "detect"),
     "yolov8-rknn": ("camagent.heads.yolov8_rknn", "YoloV8Rknn", "detect"),
     "yolov10": ("camagent.heads.yolov10", "YoloV10", "detect"),
     "yolov10-rknn": ("camagent.heads.yolov10_rknn", "YoloV10Rknn", "detect"),
+    "yolox": ("camagent.heads.yolox", "YoloX", "detect"),
 })  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from camagent.frame import Candidates
 from camagent.heads.base import Head
-from tests.heads.reference import Box, Cell, first_best
+from tests.heads.reference import Box, Cell, first_best, from_center
 
 Array = NDArray[np.float32]
 SIZE = (64, 32)  # width, height
@@ -88,3 +88,44 @@ def survives(build: Callable[[Sequence[tuple[int, ...]]], Head], outputs: Sequen
         nothing = head.decode([np.full_like(output, math.nan) for output in outputs], 0.0)
     assert isinstance(nothing, Candidates)
     assert (len(nothing.scores), nothing.seen, nothing.score_max) == (0, 0, 0.0)
+
+
+def anchor_maps(rng: np.random.Generator, classes: int, objects: int, quiet: float = 0.3) -> list[Array]:
+    """1 x 3 x H x W x (5 + classes) per level, all 0..1: objectness up to `quiet`, and some anchors that see something."""
+    maps = [rng.random((1, 3, *grid, 5 + classes)).astype(np.float32) for grid in GRIDS]
+    for level in maps:
+        level[..., 4] = rng.random(level.shape[:-1]) ** 8 * quiet
+    for _ in range(objects):
+        level = maps[int(rng.integers(len(GRIDS)))]
+        anchor, row, column = (int(rng.integers(side)) for side in level.shape[1:4])
+        level[0, anchor, row, column, 4] = rng.uniform(0.4, 1)
+        level[0, anchor, row, column, 5 + rng.integers(classes)] = rng.uniform(0.8, 1)
+    return [level.clip(1e-6, 1 - 1e-6) for level in maps]  # so that all of them have a logit
+
+
+def anchored(maps: Sequence[Array], anchors: Sequence[Sequence[float]]) -> list[Cell]:
+    """Maps as of anchor_maps -> every cell."""
+    cells = []
+    for level, sizes, stride in zip(maps, anchors, STRIDES, strict=True):
+        for anchor in range(3):
+            for row, column in places(level.shape[2:4]):
+                x, y, width, height, objectness, *classes = (float(value) for value in level[0, anchor, row, column])
+                center_x, center_y = (2 * x - 0.5 + column) * stride, (2 * y - 0.5 + row) * stride
+                size_x, size_y = (2 * width) ** 2 * sizes[2 * anchor], (2 * height) ** 2 * sizes[2 * anchor + 1]
+                best, class_id = first_best(classes)
+                cells.append(Cell(objectness * best, class_id, from_center(center_x, center_y, size_x, size_y)))
+    return cells
+
+
+def as_channels(maps: Sequence[Array]) -> list[Array]:
+    """1 x 3 x H x W x values -> 1 x 3 values x H x W, as convolutions leave them."""
+    return [
+        np.ascontiguousarray(level.transpose(0, 1, 4, 2, 3)).reshape(1, -1, level.shape[2], level.shape[3]) for level in maps
+    ]
+
+
+def logits(values: Array) -> Array:
+    """What a sigmoid turns into `values`."""
+    inner = values.clip(1e-6, 1 - 1e-6).astype(np.float64)
+    made: Array = np.log(inner / (1 - inner)).astype(np.float32)
+    return made
