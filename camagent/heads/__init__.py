@@ -14,13 +14,29 @@ HEADS = MappingProxyType({
     "fastestdet": ("camagent.heads.fastestdet", "FastestDet", "detect"),
     "semantic": ("camagent.heads.semantic", "Semantic", "segment"),
     "ultraface": ("camagent.heads.ultraface", "UltraFace", "detect"),
+    "nanodet": ("camagent.heads.nanodet", "NanoDet", "detect"),
+    "nanodet-plus": ("camagent.heads.nanodet_plus", "NanoDetPlus", "detect"),
+    "ppyoloe": ("camagent.heads.ppyoloe", "PpYoloe", "detect"),
+    "ppyoloe-rknn": ("camagent.heads.ppyoloe_rknn", "PpYoloeRknn", "detect"),
+    "rtdetr": ("camagent.heads.rtdetr", "RtDetr", "detect"),
+    "ssd": ("camagent.heads.ssd", "Ssd", "detect"),
     "yolov5": ("camagent.heads.yolov5", "YoloV5", "detect"),
+    "yolov5-rknn": ("camagent.heads.yolov5_rknn", "YoloV5Rknn", "detect"),
+    "yolov6": ("camagent.heads.yolov6", "YoloV6", "detect"),
+    "yolov6-rknn": ("camagent.heads.yolov6_rknn", "YoloV6Rknn", "detect"),
+    "yolov7": ("camagent.heads.yolov7", "YoloV7", "detect"),
+    "yolov7-rknn": ("camagent.heads.yolov7_rknn", "YoloV7Rknn", "detect"),
+    "yolov7-end2end": ("camagent.heads.yolov7_end2end", "YoloV7End2End", "detect"),
     "yolov8": ("camagent.heads.yolov8", "YoloV8", "detect"),
+    "yolov8-rknn": ("camagent.heads.yolov8_rknn", "YoloV8Rknn", "detect"),
+    "yolov10": ("camagent.heads.yolov10", "YoloV10", "detect"),
+    "yolov10-rknn": ("camagent.heads.yolov10_rknn", "YoloV10Rknn", "detect"),
+    "yolox": ("camagent.heads.yolox", "YoloX", "detect"),
 })  # fmt: skip
 
 
 # what pictures of 0..255 are multiplied with before most models of a family; another scale is worth a word
-USUAL_SCALE = MappingProxyType({name: 1 / 255 for name in HEADS if name.startswith(("yolo", "fastestdet"))})
+USUAL_SCALE = MappingProxyType({name: 1 / 255 for name in HEADS if name.startswith(("yolov", "fastestdet"))})
 
 
 def build_head(name: str, context: HeadContext) -> Head:

@@ -13,14 +13,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from camagent.frame import FloatArray
-from camagent.heads.base import SEEN_SCORE
+from camagent.frame import Candidates, FloatArray
+from camagent.heads.base import SEEN_SCORE, best_score, no_candidates
 
 BoxUnit = Literal["auto", "pixels", "normalized"]
 BoxOrder = Literal["xywh", "xyxy"]  # centre and size, or two corners
 ScoreKind = Literal["probabilities", "logits", "twice"]  # "twice": one sigmoid too many in the graph, undone here
 
-_STRIDES = (4, 8, 16, 32, 64)  # P2 .. P6
+STRIDES = (4, 8, 16, 32, 64)  # P2 .. P6
+_WHOLE = 0.05  # this far from a whole number an id is still one: half precision, and int8 maps of few classes
 _NORMALIZED_LIMIT = 1.5  # a centre of the whole grid beyond it means pixels; normalised centres end at 1
 
 
@@ -76,10 +77,31 @@ def unit_scale(unit: BoxUnit, centers_x: FloatArray, width: int, height: int) ->
     ones end at 1 (shared reference/empty_detection_faults.md section 4, order of decisions, step 4).
     """
     normalized = unit == "normalized"
-    if unit == "auto":
+    if unit == "auto" and centers_x.size:
         # all of them: where suppression in the graph has emptied most rows, a sample may hold nothing but zeros
         normalized = bool(np.fmax.reduce(centers_x) <= _NORMALIZED_LIMIT)
     return np.array([width, height, width, height] if normalized else [1, 1, 1, 1], dtype=np.float32)
+
+
+def only_known_classes(ids: FloatArray, scores: FloatArray, classes: int) -> tuple[FloatArray, NDArray[np.int64]]:
+    """Class ids as a graph gives them, (n,), and scores, (n,) -> scores and ids, (n,) each.
+
+    A row whose id is not a whole number, or no label's, is background: its score is NaN and its id 0.
+    """
+    whole = np.rint(ids)
+    known = (np.abs(ids - np.where(np.isfinite(whole), whole, 0)) <= _WHOLE) & (whole >= 0) & (whole < classes)
+    return np.where(known, scores, np.float32(np.nan)), np.where(known, whole, 0).astype(np.int64)
+
+
+def rows_above(
+    min_score: float, scores: FloatArray, class_ids: NDArray[np.int64], boxes: FloatArray, scale: FloatArray, *, order: BoxOrder
+) -> Candidates:
+    """Rows that a graph has decoded: scores and ids, (n,), and boxes, (n, 4), of which only those kept are touched."""
+    seen, score_max = count_seen(scores), best_score(scores)
+    kept = np.flatnonzero(scores >= min_score)
+    if not kept.size:
+        return no_candidates(seen, score_max)
+    return Candidates(corners(boxes[kept], scale, order), scores[kept], class_ids[kept], seen=seen, score_max=score_max)
 
 
 def grid_cells(width: int, height: int) -> Iterator[int]:
@@ -87,6 +109,6 @@ def grid_cells(width: int, height: int) -> Iterator[int]:
 
     One for each run of neighbouring strides: 640 x 640 with strides 8, 16, 32 has 80^2 + 40^2 + 20^2 = 8400.
     """
-    sizes = [-(-width // stride) * -(-height // stride) for stride in _STRIDES]
-    for first, last in combinations(range(len(_STRIDES) + 1), 2):
+    sizes = [-(-width // stride) * -(-height // stride) for stride in STRIDES]
+    for first, last in combinations(range(len(STRIDES) + 1), 2):
         yield sum(sizes[first:last])

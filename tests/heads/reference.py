@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from string import ascii_lowercase
 from types import MappingProxyType
 from typing import Any
 
@@ -35,7 +36,7 @@ def context(
     dtype: str = "float32",
 ) -> HeadContext:
     """What a head is built from: outputs `a`, `b` .. of these shapes, a network input of `size` (width, height)."""
-    specs = [TensorSpec(name, tuple(shape), dtype) for name, shape in zip("abcdef", shapes, strict=False)]
+    specs = [TensorSpec(name, tuple(shape), dtype) for name, shape in zip(ascii_lowercase, shapes, strict=False)]
     return HeadContext(width=size[0], height=size[1], classes=classes, outputs=specs, params=params)
 
 
