@@ -124,9 +124,9 @@ def explain(bench: Workbench, draft: Manifest, known: Sequence[Known]) -> tuple[
                 raise _none_fits(found, runs[0].outputs)
         sights += [_sight(_with_head(contract, name), first, runs) for name in names]
     sights.sort(key=lambda one: (-one.back, -one.margin))
-    specs = list(dict.fromkeys(msgspec.json.encode(one.manifest.input) for one in sights))[:_KEPT]
+    specs = list(dict.fromkeys(one.manifest.input for one in sights))[:_KEPT]
     closer: list[Sight] = []
-    for spec in (msgspec.json.decode(one, type=InputSpec) for one in specs):
+    for spec in specs:
         contract = replaced(draft, input=spec)
         closer += _read_all(contract, names, known, _infer(bench, contract, known))
     return choose(closer, known)
