@@ -25,6 +25,7 @@ from camagent.selftest.statistics import PictureFacts
 FRAMES = 6  # that are looked at
 _MOSTLY = 4  # frames without anything, of those that are looked at
 _HELD = 3  # frames on which a way must hold that was chosen on another
+_SMALL, _SAME_LEVELS = 32, 2.0  # pixels of a side, and levels: noise is averaged away
 _LOOK = 640  # pixels of the longest side for picture statistics
 _DARK_MEAN, _FLAT = 15.0, 3.0
 _SHEAR_GAIN, _SHEAR_PIXELS = 0.2, 2
@@ -34,6 +35,7 @@ _GREY = 1.5  # mean chroma of a picture without colour: asphalt in daylight has 
 _APART, _PLACES = 0.3, 3  # IoU of two places, and how many it takes to tell
 _HINT = 0.5  # of the threshold: scores that come so near to it, again and again, are something that is nearly seen
 _GAIN = 0.15  # by how much a way must raise the best score
+_THINGS, _MORE_THINGS = 0.01, 0.03  # share of a map that is not background: seen at all, and enough to blame the picture for
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -149,7 +151,11 @@ class LiveRung:
         tried = [(undo, *self._best(first.frame, undo)) for undo in axis_live.ways(facts)]
         before = first.best
         trials = tuple(Trial(undo.axis, undo.cause, best, undo.fix) for undo, _, best in tried)
-        able = [(best, undo) for undo, seen, best in tried if seen and best >= before + _GAIN]
+        gain = _MORE_THINGS if self._exam.manifest.task == "segment" else _GAIN
+        able = [(best, undo) for undo, seen, best in tried if seen and best >= before + gain]
+        still = _still(first.frame, [one.frame for one in others])
+        if still and self._exam.manifest.task == "segment":
+            return None, trials  # a map makes something of any ground; one picture many times over proves nothing
         for best, undo in sorted(able, key=lambda entry: -entry[0]):
             held = [self._best(one.frame, undo)[0] for one in others]
             if not all(held):
@@ -157,7 +163,7 @@ class LiveRung:
             rivals = tuple(other.cause for gain, other in able if other.cause != undo.cause and gain >= best - 0.05)
             evidence = {"best score before": round(before, 3), "best score after": round(best, 3), "change": undo.fix,
                         "threshold": self._exam.manifest.thresholds.min_score}  # fmt: skip
-            verified = True if held else None
+            verified = True if held and not still else None
             return cause(undo.cause, evidence, others=rivals, verified=verified, margin=best - before), trials
         return None, trials
 
@@ -180,7 +186,7 @@ class LiveRung:
 
 
 def _seen(exam: Examination, run: Run) -> tuple[bool, float, tuple[float, float, float, float] | None]:
-    """Whether anything is seen at the bundle's threshold, the best score, and where it is."""
+    """Whether anything is seen at the bundle's threshold, the best score (of a map the area of things), and where it is."""
     manifest = exam.manifest
     reading: Reading = exam.read(manifest, run)
     match reading.outcome:
@@ -190,10 +196,16 @@ def _seen(exam: Examination, run: Run) -> tuple[bool, float, tuple[float, float,
             place = tuple(float(value) for value in found.boxes[0] / size) if len(found) else None
             return seen, reading.counts.score_max, cast("tuple[float, float, float, float] | None", place)
         case ClassMap() as found:
-            shares = found.shares(len(manifest.labels))
-            return bool(shares[1:].max(initial=0.0) >= 0.01), reading.counts.score_max, None
+            things = float(found.shares(len(manifest.labels))[1:].sum())
+            return things >= _THINGS, things, None
         case Classes():
             return True, reading.counts.score_max, None
+
+
+def _still(first: Frame, others: Sequence[Frame]) -> bool:
+    """Whether the other frames show the very same: then they are no second opinion."""
+    small = rgb_pixels(first, _SMALL).astype(np.float32)
+    return all(float(np.abs(small - rgb_pixels(other, _SMALL)).mean()) < _SAME_LEVELS for other in others)
 
 
 def _moves(looked: Sequence[Looked]) -> bool:
