@@ -6,13 +6,13 @@ import errno
 import os
 import sys
 import traceback
-from collections.abc import Sequence
-from importlib import import_module
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import click
 
 from camagent import __version__
+from camagent.cli.lazy import LazyGroup, Place
 from camagent.errors import CodedError, FileUnusable, HeadUndecided, Unreachable, UsageError, printable
 
 EXIT_DONE, EXIT_FINDING, EXIT_USAGE, EXIT_UNDECIDED = 0, 1, 2, 3
@@ -24,45 +24,22 @@ _FOR_THE_CALLER = frozenset({
     errno.EISDIR, errno.ENOTDIR,
 })  # fmt: skip
 
-# name -> (module, help); the help stands here so that listing commands imports none of them
-COMMANDS = MappingProxyType({
-    "bundle": ("camagent.cli.bundle", "Build, sign, verify, install and send model bundles."),
-    "config": ("camagent.cli.config", "Check, show and document the configuration."),
-    "infer": ("camagent.cli.infer", "Run a bundle on pictures, videos or an RTSP stream."),
-    "key": ("camagent.cli.key", "Make and show signing keys."),
-    "model": ("camagent.cli.model", "Look into model files: inputs, outputs, which head reads them."),
-    "run": ("camagent.cli.run", "The daemon: cameras in, detections out over MQTT."),
-    "selftest": ("camagent.cli.selftest", "Say why nothing is seen."),
-    "trust": ("camagent.cli.trust", "Make, change and show the trust root."),
-    "watch": ("camagent.cli.watch", "Live view of what an agent publishes."),
+COMMANDS: Mapping[str, Place] = MappingProxyType({
+    "bundle": Place("camagent.cli.bundle", "Build, sign, verify, install and send model bundles."),
+    "config": Place("camagent.cli.config", "Check, show and document the configuration."),
+    "infer": Place("camagent.cli.infer", "Run a bundle on pictures, videos or an RTSP stream."),
+    "key": Place("camagent.cli.key", "Make and show signing keys."),
+    "model": Place("camagent.cli.model", "Look into model files: inputs, outputs, which head reads them."),
+    "run": Place("camagent.cli.run", "The daemon: cameras in, detections out over MQTT."),
+    "selftest": Place("camagent.cli.selftest", "Say why nothing is seen."),
+    "trust": Place("camagent.cli.trust", "Make, change and show the trust root."),
+    "watch": Place("camagent.cli.watch", "Live view of what an agent publishes."),
 })  # fmt: skip
-
-
-class LazyGroup(click.Group):
-    """Commands by name; a module is imported when its command is called or asked for help."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names in alphabetical order."""
-        del ctx
-        return sorted(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command, imported now."""
-        del ctx
-        if cmd_name not in COMMANDS:
-            return None
-        command: click.Command = import_module(COMMANDS[cmd_name][0]).command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The table of commands, without importing any of them."""
-        del ctx
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, COMMANDS[name][1]) for name in sorted(COMMANDS)])
 
 
 @click.group(
     cls=LazyGroup,
+    places=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Example: camagent infer fastestdet-1.0.0.cambundle street.jpg --out seen/",
 )

@@ -4,61 +4,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
 
 import click
 
+from camagent.cli.lazy import LazyGroup, Place
 from camagent.errors import InputError, printable
 from firmware_pkg.manifest import Golden, Manifest, dump
 
-
-class _Place(NamedTuple):
-    module: str
-    attribute: str
-    text: str  # stands here so that the list of commands imports none of them
-
-
-# name -> where its click command is
-COMMANDS: Mapping[str, _Place] = MappingProxyType({
-    "activate": _Place("camagent.cli.bundle_store", "activate", "Put a stored version on trial."),
-    "create": _Place("camagent.cli.bundle_create", "create", "Build a bundle from a model and golden pictures."),
-    "inspect": _Place("camagent.cli.bundle", "inspect", "Show a bundle's manifest, unverified."),
-    "install": _Place("camagent.cli.bundle_store", "install", "Verify, store, test and put on trial, on this machine."),
-    "list": _Place("camagent.cli.bundle_store", "list_bundles", "Show which bundles are stored and which run."),
-    "push": _Place("camagent.cli.bundle_push", "push", "Upload a bundle to a camera."),
-    "rollback": _Place("camagent.cli.bundle_store", "rollback", "Go back to the last confirmed version."),
-    "sign": _Place("camagent.cli.bundle_sign", "sign", "Add a signature."),
-    "verify": _Place("camagent.cli.bundle_verify", "verify", "Check a bundle and show how far it came."),
+COMMANDS: Mapping[str, Place] = MappingProxyType({
+    "activate": Place("camagent.cli.bundle_store", "Put a stored version on trial.", "activate"),
+    "create": Place("camagent.cli.bundle_create", "Build a bundle from a model and golden pictures.", "create"),
+    "inspect": Place("camagent.cli.bundle", "Show a bundle's manifest, unverified.", "inspect"),
+    "install": Place("camagent.cli.bundle_store", "Verify, store, test and put on trial, on this machine.", "install"),
+    "list": Place("camagent.cli.bundle_store", "Show which bundles are stored and which run.", "list_bundles"),
+    "push": Place("camagent.cli.bundle_push", "Upload a bundle to a camera.", "push"),
+    "rollback": Place("camagent.cli.bundle_store", "Go back to the last confirmed version.", "rollback"),
+    "sign": Place("camagent.cli.bundle_sign", "Add a signature.", "sign"),
+    "verify": Place("camagent.cli.bundle_verify", "Check a bundle and show how far it came.", "verify"),
 })  # fmt: skip
 
 
-class _Commands(click.Group):
-    """Commands by name, imported when they are called or asked for help."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names in alphabetical order."""
-        del ctx
-        return sorted(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command, imported now."""
-        del ctx
-        if cmd_name not in COMMANDS:
-            return None
-        found: click.Command = getattr(import_module(COMMANDS[cmd_name].module), COMMANDS[cmd_name].attribute)
-        return found
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The table of commands, without importing any of them."""
-        del ctx
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, COMMANDS[name].text) for name in sorted(COMMANDS)])
-
-
-@click.group(cls=_Commands, epilog="Example: camagent bundle verify fastestdet-1.0.0.cambundle --trust root.json")
+@click.group(
+    cls=LazyGroup, places=COMMANDS, epilog="Example: camagent bundle verify fastestdet-1.0.0.cambundle --trust root.json"
+)
 def command() -> None:
     """Build, sign, verify, show and move model bundles."""
 

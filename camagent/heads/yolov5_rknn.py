@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import msgspec
 
 from camagent.frame import Candidates
 from camagent.heads.anchors import YOLOV5, Activation, Anchors, require_maps
 from camagent.heads.base import Arrays, HeadContext, read_params
-
-_NAME = "yolov5-rknn"
 
 
 class _Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -25,12 +25,14 @@ class YoloV5Rknn:
     """
 
     __slots__ = ("_maps", "_params")
+    _name: ClassVar = "yolov5-rknn"
+    _usual: ClassVar = YOLOV5
 
     def __init__(self, context: HeadContext) -> None:
         """Raises HeadMismatch for other outputs or a wrong param, LabelCountMismatch for another number of classes."""
-        self._params = read_params(context, _Params, _NAME)
+        self._params = read_params(context, _Params, self._name)
         wanted = f"1 x 3 (5 + classes) x H x W on 2 to 4 grids of a pyramid over {context.width} x {context.height}"
-        self._maps = require_maps(context, _NAME, wanted, "channels", self._params.anchors, usual=YOLOV5)
+        self._maps = require_maps(context, self._name, wanted, "channels", self._params.anchors, usual=self._usual)
 
     def decode(self, outputs: Arrays, min_score: float) -> Candidates:
         """Outputs, float, as checked. Boxes in pixels of the network input, in cell order, not clipped."""
