@@ -132,5 +132,17 @@ def _words(body: Mapping[str, Any]) -> str:
             return (
                 f"camagent {printable(body['version'])}, up {body['uptime']:.0f} s, {body['outbox']['messages']} messages open"
             )
+        case "camagent.bundle-state/1":
+            return "; ".join(_bundle(name, facts) for name, facts in body["bundles"].items()) or "no bundle is stored"
+        case "camagent.selftest/1":
+            causes = ", ".join(cause["id"] for cause in body["causes"])
+            return printable(f"self-test: {body['verdict']}{': ' if causes else ''}{causes}")
         case _:
             return printable(json.dumps(body))
+
+
+def _bundle(name: str, facts: Mapping[str, Any]) -> str:
+    trial = ", on trial" if facts["trial"] else ""
+    refusal = facts["last_refusal"]
+    refused = f", refused {refusal['version']}: {refusal['code']}" if refusal else ""
+    return printable(f"{name} {facts['current'] or 'runs no version'}{trial}{refused}")
