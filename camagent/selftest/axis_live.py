@@ -15,6 +15,7 @@ from camagent.selftest.statistics import PictureFacts
 Pixels = NDArray[np.uint8]  # (height, width, 3) RGB
 _LOW, _SPAN = 16, 219  # limited range, ITU-R BT.601-7
 _SLACK, _COLOURED = 3, 3.0  # levels
+_TINTED = 35.0  # levels of mean chroma: a whole picture so tinted has another illness than its range
 _SMALL = 0.07  # of the picture's height: what is higher is large enough for any network
 _ZOOMS = (2.0, 3.0, 4.5)
 
@@ -94,13 +95,17 @@ UNDO = (
     Undo("V:rotate-180", "orientation-wrong", _turned(2), "the picture stands on its head: rotate it by 180 degrees"),
     Undo(
         "V:nv12-nv21", "chroma-order-wrong", _chroma_exchanged, "U and V are exchanged",
-        fits=lambda facts: facts.chroma > _COLOURED,
+        fits=lambda facts: _COLOURED < facts.chroma < _TINTED,
     ),
     Undo(
         "V:range-full", "colour-range-or-matrix", _stretched_range, "limited range is shown as full range",
-        fits=lambda facts: facts.luma_low >= _LOW - _SLACK and facts.luma_high <= _LOW + _SPAN + _SLACK,
+        fits=lambda facts: facts.luma_low >= _LOW - _SLACK and facts.luma_high <= _LOW + _SPAN + _SLACK
+        and facts.chroma < _TINTED,
     ),
-    Undo("V:range-limited", "colour-range-or-matrix", _squeezed_range, "full range is taken for limited range"),
+    Undo(
+        "V:range-limited", "colour-range-or-matrix", _squeezed_range, "full range is taken for limited range",
+        fits=lambda facts: facts.chroma < _TINTED,
+    ),
     Undo("V:closer", "wrong-stream-profile", _closer, "objects are too small for the network's input"),
 )  # fmt: skip
 

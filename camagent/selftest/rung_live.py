@@ -31,7 +31,7 @@ _DARK_MEAN, _FLAT = 15.0, 3.0
 _SHEAR_GAIN, _SHEAR_PIXELS = 0.2, 2
 _MID_GREY, _NEAR_GREY = 128, 16  # what a decoder shows where it has nothing
 _DULL = 3.0  # and its chroma, noise included
-_GREY = 1.5  # mean chroma of a picture without colour: asphalt in daylight has 2
+_GREY, _FADED = 50.0, 0.5  # levels, and share of the known pictures' colour: infrared leaves less; asphalt alone is grey too
 _APART, _PLACES = 0.3, 3  # IoU of two places, and how many it takes to tell
 _HINT = 0.5  # of the threshold: scores that come so near to it, again and again, are something that is nearly seen
 _GAIN = 0.15  # by how much a way must raise the best score
@@ -163,7 +163,10 @@ class LiveRung:
         if near * 2 < len(looked) or not _moves(looked):
             return None
         evidence = {"best scores": [round(one.best, 3) for one in looked], "threshold": threshold}
-        grey = float(np.median([fact.chroma for fact in facts])) < _GREY
+        golden = [statistics.picture_facts(rgb_pixels(known.frame, _LOOK)).colour for known in self._exam.known]
+        then, now = (float(np.median(values or [0.0])) for values in (golden, [fact.colour for fact in facts]))
+        evidence["colour of the golden pictures, and now"] = f"{then:.0f}, {now:.0f}"
+        grey = now < min(_GREY, _FADED * then)
         name, other = ("night-ir-domain", "view-domain") if grey else ("view-domain", "night-ir-domain")
         return cause(name, evidence, others=(other,), ask=True)
 
