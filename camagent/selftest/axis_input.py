@@ -122,6 +122,12 @@ def allowed(spec: InputSpec, inputs: Sequence[TensorSpec]) -> bool:
     return fits and inputs[0].dtype == spec.dtype
 
 
+def layout_is_told(inputs: Sequence[TensorSpec]) -> bool:
+    """Whether the model's declared input says which axis holds the channels."""
+    shape = inputs[0].shape if inputs else ()
+    return len(shape) == 4 and (shape[1] == 3) != (shape[3] == 3)
+
+
 def _shape_cause(spec: InputSpec, made: InputSpec) -> str:
     if spec.layout != made.layout:
         return "layout-nchw-nhwc"

@@ -84,17 +84,17 @@ class Examination:
             self._held_back = (*self.known[2:], *(held_back(known) for known in self.known[:1]))
         return self._held_back
 
-    def infer(self, tensor: NDArray[Any]) -> Arrays:
-        """One inference. Raises OutOfBudget, BackendError."""
+    def infer(self, tensor: NDArray[Any], bench: Workbench | None = None) -> Arrays:
+        """One inference, of the model as it is deployed or on another bench. Raises OutOfBudget, BackendError."""
         if not self.count.take():
             raise OutOfBudget
-        return self.open().infer(tensor)
+        return (bench or self.open()).infer(tensor)
 
-    def run(self, known: Known, manifest: Manifest, intake: str = "") -> Run:
+    def run(self, known: Known, manifest: Manifest, intake: str = "", bench: Workbench | None = None) -> Run:
         """A picture under any contract. Raises OutOfBudget, BackendError."""
         prepared = prepare(known.frame, manifest.input)
         tensor = INTAKES[intake][2](prepared.tensor) if intake else prepared.tensor
-        return Run(tensor, prepared.letterbox, self.infer(tensor))
+        return Run(tensor, prepared.letterbox, self.infer(tensor, bench))
 
     def deployed(self, known: Known) -> Run:
         """A picture under the contract in force; inferred once. Raises OutOfBudget, BackendError."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from camagent.errors import LabelCountMismatch
-from camagent.selftest import geometry, raw, relations, statistics, structure, thresholds
+from camagent.selftest import geometry, provider, raw, relations, statistics, structure, thresholds
 from camagent.selftest.examination import Examination, moved
 from camagent.selftest.margin import Score, mean
 from camagent.selftest.memory_order import exhausts
@@ -24,7 +24,7 @@ def explain(exam: Examination, scores: Sequence[Score], tell: Tell) -> tuple[lis
     Numbers come first, for they cost nothing: what they give away needs no variant. Then the search; then, where no variant
     brings the answer back, what is only certain by that.
     """
-    certain = _certain(exam)
+    certain = provider.explain(exam) or _certain(exam)
     if certain is not None:
         return [certain], None
     found = search(exam, tell)

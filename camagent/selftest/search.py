@@ -164,10 +164,12 @@ def _norms_and_colors(exam: Examination, found: Sequence[Ranked]) -> Iterator[Va
         yield from map(norm.then, axis_input.colors(norm.manifest))
 
 
-def _memory_of_input(exam: Examination, found: Sequence[Ranked]) -> Iterator[Variant]:
-    del found
+def _memory_of_input(exam: Examination, before: Sequence[Ranked]) -> Iterator[Variant]:
+    del before
+    told = axis_input.layout_is_told(exam.open().inputs)  # the manifest's layout is the model's, then: strides are ignored
     for name, (cause, others, _) in INTAKES.items():
-        yield Variant(f"V:memory {name}", cause, exam.manifest, f"the tensor's memory: {name}", others, intake=name)
+        first, *rest = (*others, cause) if told and cause == "layout-nchw-nhwc" else (cause, *others)
+        yield Variant(f"V:memory {name}", first, exam.manifest, f"the tensor's memory: {name}", tuple(rest), intake=name)
 
 
 def _extended(exam: Examination, found: Sequence[Ranked]) -> Iterator[Variant]:
