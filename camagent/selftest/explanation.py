@@ -15,6 +15,7 @@ from camagent.selftest.report import MOST_IN_A_SET, Cause, Tell, Value
 from camagent.selftest.search import Search, search
 
 STUCK = ("stale-inference-state", "constant-output")
+_SOME = 0.03  # a score: calibration leaves something, weights that were never trained do not
 _DOUBTFUL = ("dtype-mismatch", *STUCK)  # a model that sees nothing in noise may answer all noise alike
 
 
@@ -36,6 +37,9 @@ def explain(exam: Examination, scores: Sequence[Score], tell: Tell) -> tuple[lis
         verified = verify_variant(exam, lower.variant, lower.scores)
         return [thresholds.named(exam, lower, winners, verified)], found
     named = _refined(exam, of_search(exam, found))
+    if named and named[0].fix_verified is False:  # a contract cannot change what the very same tensor gives
+        other = relations.weakened(exam, named[0].evidence)
+        named = [other] if other is not None else named
     return (named or [_unexplained(exam, found)]), found
 
 
@@ -112,8 +116,14 @@ def _unexplained(exam: Examination, found: Search) -> Cause:
     evidence: dict[str, Value] = {"variants tried": len(found.ranked), "best margin": round(best, 3)}
     if exam.reference_likeness is not None:
         evidence["likeness to the stored outputs"] = round(exam.reference_likeness, 4)
-    others = ("int8-calibration-bad", "mean-std-wrong")
-    return relations.weakened(exam, evidence) or cause("wrong-or-untrained-weights", evidence, others=others, ask=True)
+    other = relations.weakened(exam, evidence)
+    if other is not None:
+        return other
+    names = ("wrong-or-untrained-weights", "int8-calibration-bad", "mean-std-wrong")
+    quantised = raw.on_a_grid(exam.manifest.head.name, exam.deployed(exam.known[0]).outputs)
+    if quantised and max(exam.best_score(known) for known in exam.known) >= _SOME:
+        names = (names[1], names[0], names[2])
+    return cause(names[0], evidence, others=names[1:], ask=True)
 
 
 def _with(named: Cause, other: str) -> tuple[str, ...]:

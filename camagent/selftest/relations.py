@@ -24,6 +24,8 @@ _ORDERED = 0.995
 _LEFT = 0.4  # of the values
 _UNRELATED = 0.3  # correlation
 _RANKED = 0.9
+_SHRUNK = 0.8  # of what they were
+_SLACK = 0.02  # rounding, beyond 0..1
 
 
 def likeness(head: str, found: Arrays, wanted: Arrays) -> dict[str, float]:
@@ -55,18 +57,38 @@ def _pair(exam: Examination) -> tuple[Arrays, Arrays] | None:
 def weakened(exam: Examination, evidence: Mapping[str, Any]) -> Cause | None:
     """Today's outputs are not those of the day the bundle was built: arithmetic, or other weights. None where they are."""
     pair = _pair(exam)
-    if pair is None or exam.reference_likeness is None or exam.reference_likeness >= ALIKE:
+    if pair is None or exam.reference_likeness is None:
         return None
     now, then = (parts_of(exam.manifest.head.name, outputs).flat_scores() for outputs in pair)
-    alike = statistics.correlation(now, then) if now.shape == then.shape else 0.0
+    comparable = now.shape == then.shape
+    shrunk = comparable and _slope(now, then) < _SHRUNK
+    if exam.reference_likeness >= ALIKE and not shrunk:
+        return None
+    alike = statistics.correlation(now, then) if comparable else 0.0
     proof = {**evidence, "scores now against then, correlation": round(alike, 3)}
     proof |= {"best score now, then": f"{np.nanmax(now, initial=0):.3g}, {np.nanmax(then, initial=0):.3g}"}
-    arithmetic = ("int8-calibration-bad", "board-differs-from-simulator")
-    if alike < _UNRELATED:
-        return cause("wrong-or-untrained-weights", proof, others=arithmetic[::-1], ask=True)
+    first, *others = _differing(now, then, alike)
+    return cause(first, proof, others=others, ask=True)
+
+
+def _differing(now: NDArray[Any], then: NDArray[Any], alike: float) -> tuple[str, str, str]:
+    """Which of the three that a device cannot tell for certain, the likeliest first."""
+    weights, board, calibration = "wrong-or-untrained-weights", "board-differs-from-simulator", "int8-calibration-bad"
     if alike >= _RANKED:  # the order of the scores is kept: a scale that fits badly
-        return cause("int8-calibration-bad", proof, others=("int8-head-compressed", "board-differs-from-simulator"), ask=True)
-    return cause("board-differs-from-simulator", proof, others=("int8-calibration-bad", "wrong-or-untrained-weights"), ask=True)
+        return calibration, "int8-head-compressed", board
+    if _may_be_probabilities(then):  # an activation ends the graph: weights cannot leave its range, arithmetic can
+        return (weights, board, calibration) if _may_be_probabilities(now) else (board, calibration, weights)
+    return (weights, board, calibration) if alike < _UNRELATED else (board, calibration, weights)
+
+
+def _may_be_probabilities(values: NDArray[Any]) -> bool:
+    return bool(values.size) and float(np.nanmin(values)) >= -_SLACK and float(np.nanmax(values)) <= 1 + _SLACK
+
+
+def _slope(now: NDArray[Any], then: NDArray[Any]) -> float:
+    """By how much the strong scores have shrunk: 1 where they are as they were."""
+    length = float(then @ then)
+    return float(now @ then) / length if length and np.isfinite(now).all() else 1.0
 
 
 def _permuted(found: Arrays, wanted: Arrays) -> Cause | None:
