@@ -41,7 +41,8 @@ class Variant:
     more: tuple[Further, ...] = ()  # where several assumptions are changed
     intake: str = ""  # how the tensor's memory is moved on its way in; see memory_order.py
     exhaust: str = ""  # and that of the outputs on their way out
-    measured: bool = False  # read off a stored tensor, not guessed
+    measured: bool = False  # read off a stored tensor
+    guessed: bool = False  # nothing speaks for it but that it helps: what explains the boxes themselves goes before
 
     def then(self, second: Variant) -> Variant:
         """Both changes, where `second` was derived from this one's manifest."""

@@ -53,7 +53,8 @@ class Examination:
         self.suspects: list[Cause] = []
         self.live: tuple[tuple[Frame, Run], ...] = ()  # stored live frames that have been inferred
         self.reference_likeness: float | None = None  # cosine of today's outputs and the stored ones for the stored input
-        self.reference_outputs: Arrays | None = None
+        self.reference_known: Known | None = None  # the picture of that stored input
+        self.reference_outputs: Arrays | None = None  # today's
         self.noise_outputs: Arrays | None = None  # the answer to an input that is no picture
         self.under_fix = False  # a verified fix is in force in memory
         self.model_trusted = False  # the model sees its golden pictures: what is missing is lost elsewhere

@@ -29,10 +29,12 @@ def explain(exam: Examination, scores: Sequence[Score], tell: Tell) -> tuple[lis
     if certain is not None:
         return [certain], None
     found = search(exam, tell)
-    if not found.winners() and (last := _last_resort(exam)) is not None:
-        return [last], found
-    lower = thresholds.candidate(exam, scores)
     winners = found.winners()
+    if not winners and (last := _last_resort(exam)) is not None:
+        return [last], found
+    if winners and winners[0].variant.guessed and (shaped := _shaped(exam)) is not None:
+        return [shaped], found
+    lower = thresholds.candidate(exam, scores)
     if lower is not None and (not winners or mean(winners[0].scores) < mean(lower.scores) + thresholds.CLEARLY):
         verified = verify_variant(exam, lower.variant, lower.scores)
         return [thresholds.named(exam, lower, winners, verified)], found
@@ -65,11 +67,14 @@ def _last_resort(exam: Examination) -> Cause | None:
     noise = exam.noise_outputs
     if stuck is not None and noise is not None:  # what answers a picture otherwise than noise does listen
         stuck = stuck if all(statistics.same(noise, exam.deployed(known).outputs) for known in exam.known) else None
-    shaped = geometry.explain(exam)
-    if shaped is None and exam.why_unreadable(exam.known[0]) is None:
-        shaped = geometry.drifted(exam)
     runs = [exam.deployed(known).outputs for known in exam.known]
-    return stuck or shaped or _by_look(exam) or raw.floored(exam.manifest, runs)
+    return stuck or _shaped(exam) or _by_look(exam) or raw.floored(exam.manifest, runs)
+
+
+def _shaped(exam: Examination) -> Cause | None:
+    """Boxes that are wrong in a telling way."""
+    found = geometry.explain(exam)
+    return found or (geometry.drifted(exam) if exam.why_unreadable(exam.known[0]) is None else None)
 
 
 def _by_look(exam: Examination) -> Cause | None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from camagent.selftest import statistics
+from camagent.selftest import box_relations, statistics
 from camagent.selftest.anatomy import parts_of
 from camagent.selftest.examination import Arrays, Examination
 from camagent.selftest.memory_order import exhausts
@@ -43,14 +43,16 @@ def explain(exam: Examination) -> Cause | None:
     if pair is None:
         return None
     found, wanted = pair
-    return _permuted(found, wanted) or _scaled(exam.manifest.head.name, found, wanted) or _reordered(found, wanted)
+    head = exam.manifest.head.name
+    by_part = _emptied(head, found, wanted) or _scaled(head, found, wanted) or box_relations.explain(head, found, wanted)
+    return _permuted(found, wanted) or by_part or _reordered(found, wanted)
 
 
 def _pair(exam: Examination) -> tuple[Arrays, Arrays] | None:
-    known = next((known for known in exam.known if known.reference is not None), None)
-    if known is None or known.reference is None or exam.reference_outputs is None or not known.expect:
+    known, found = exam.reference_known, exam.reference_outputs
+    if known is None or known.reference is None or found is None or not known.expect:
         return None
-    found, wanted = exam.reference_outputs, known.reference.outputs
+    wanted = known.reference.outputs
     return (found, wanted) if len(found) == len(wanted) else None
 
 
@@ -109,6 +111,26 @@ def _all_alike(found: Sequence[NDArray[Any]], wanted: Sequence[NDArray[Any]]) ->
     return all(a.shape == b.shape and statistics.cosine(a, b) >= ALIKE for a, b in zip(found, wanted, strict=True))
 
 
+def _emptied(head: str, found: Arrays, wanted: Arrays) -> Cause | None:
+    """Strong scores are as they were, and all weaker ones have become exactly 0: a threshold inside the graph."""
+    now, then = (parts_of(head, outputs).flat_scores() for outputs in (found, wanted))
+    if now.shape != then.shape or not np.isfinite(now).all():
+        return None
+    left, gone = now != 0, (now == 0) & (then > _SLACK)
+    if not left.any() or not gone.any() or float(np.abs(now[left] - then[left]).max()) > _SLACK:
+        return None
+    evidence = {
+        "scores as they were": int(left.sum()),
+        "scores that became 0": int(gone.sum()),
+        "best of those": _best(then[gone]),
+    }
+    return cause("embedded-nms-threshold", evidence, others=("threshold-too-high",), margin=1.0)
+
+
+def _best(values: NDArray[Any]) -> float:
+    return round(float(values.max()), 3)
+
+
 def _scaled(head: str, found: Arrays, wanted: Arrays) -> Cause | None:
     """Every score is the stored one times a number, plus one: quantisation parameters left out, or applied twice."""
     now, then = (parts_of(head, outputs).flat_scores() for outputs in (found, wanted))
@@ -124,7 +146,8 @@ def _scaled(head: str, found: Arrays, wanted: Arrays) -> Cause | None:
 def _reordered(found: Arrays, wanted: Arrays) -> Cause | None:
     """The stored values stand in today's outputs in another memory order."""
     for index, (one, two) in enumerate(zip(found, wanted, strict=True)):
-        if one.size != two.size or (one.shape == two.shape and statistics.correlation(one, two) >= _RANKED):
+        now = statistics.correlation(one, two) if one.shape == two.shape else 0.0
+        if one.size != two.size or now >= _ORDERED:
             continue
         for words, name, guess in exhausts(one):
             if guess.shape == two.shape and _kept(guess, two) >= _ORDERED:

@@ -62,7 +62,7 @@ class GoldenTensorRung:
         likeness = relations.likeness(exam.manifest.head.name, first, reference.outputs)
         measured |= {"picture": known.name, "likeness": {part: round(value, 4) for part, value in likeness.items()}}
         exam.reference_likeness = min(likeness.values(), default=0.0)
-        exam.reference_outputs = first
+        exam.reference_known, exam.reference_outputs = known, first
         return Outcome("pass" if exam.reference_likeness >= relations.ALIKE and not suspects else "warn", measured)
 
     def _again(self, known: Known | None, tensor: NDArray[Any]) -> Arrays:

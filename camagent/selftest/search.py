@@ -16,7 +16,7 @@ from camagent.selftest.known import Known
 from camagent.selftest.margin import NOTHING, Score, mean
 from camagent.selftest.memory_order import EXCHANGED, INTAKES, exhausts
 from camagent.selftest.report import Tell
-from camagent.selftest.structure import JUMP, STRANGE, signature
+from camagent.selftest.structure import JUMP, STRANGE, scores_possible, signature
 
 PICTURES = 2  # that variants are chosen by; the others are held back
 _TIE = 0.06  # margins that are closer say the same
@@ -65,14 +65,19 @@ def search(exam: Examination, tell: Tell) -> Search:
     tell("reading the outputs in other ways")
     ranked = _read_anew(exam, pictures, runs)
     exhausted = False
-    if not any(entry.back for entry in ranked):
+    if not any(_helps(entry, before) for entry in ranked):
         try:
             ranked += _prepare_anew(exam, pictures, tell)
         except OutOfBudget:
             exhausted = True
-    if not any(entry.back for entry in ranked):  # last: a wrong contract may well say one label for everything
+    if not any(_helps(entry, before) for entry in ranked):  # last: a wrong contract may well say one label for everything
         ranked += [_rank(exam, variant, pictures, runs) for variant in axis_head.shifted_labels(exam.manifest, _said(exam))]
     return Search(before, _sorted(ranked), exhausted)
+
+
+def _helps(entry: Ranked, before: Sequence[Score]) -> bool:
+    """It brings the answer back, and not because nothing is missing on these pictures."""
+    return entry.back and not all(score.back for score in before)
 
 
 def _read_anew(exam: Examination, pictures: Sequence[Known], runs: Sequence[Run]) -> list[Ranked]:
@@ -105,12 +110,15 @@ def _said(exam: Examination) -> list[str]:
 def _memory_orders(exam: Examination, run: Run) -> Iterator[Variant]:
     """Outputs whose memory was taken for another order: only where these numbers have their family's look then, not now."""
     manifest = exam.manifest
-    now = signature(manifest, run.outputs)
+    now, sane = signature(manifest, run.outputs), scores_possible(manifest, run.outputs)
     for words, cause in {words: cause for output in run.outputs for words, cause, _ in exhausts(output)}.items():
         if words == EXCHANGED:
             telling = exam.why_unreadable(exam.known[0]) is not None or bool(exam.known[0].expect)
         else:
-            telling = now < STRANGE and signature(manifest, moved(run, words).outputs) >= now + JUMP
+            then = moved(run, words).outputs
+            looks = signature(manifest, then)
+            mended = not sane and looks >= max(now, STRANGE) and scores_possible(manifest, then)
+            telling = mended or (now < STRANGE and looks >= now + JUMP)
         if telling:
             others = tuple(other for other in ("output-stride-or-layout", "output-transposed") if other != cause)
             others += ("seg-all-background",) if manifest.head.name == "semantic" else ()
