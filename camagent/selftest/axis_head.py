@@ -135,7 +135,7 @@ def counted_labels(manifest: Manifest, outputs: Arrays, said: Sequence[str] = ()
 
     `said`: labels that somebody says are on a known picture; those that the list lacks fill it first.
     """
-    if _fits(manifest, outputs):
+    if fits(manifest, outputs):
         return
     names = manifest.label_names
     missing = [label for label in said if label not in names]
@@ -145,7 +145,7 @@ def counted_labels(manifest: Manifest, outputs: Arrays, said: Sequence[str] = ()
         lists += [("V:label-coco80", COCO80)] if count == len(COCO80) else []
         for axis, labels in lists:
             made = replaced(manifest, labels=labels)
-            if _fits(made, outputs):
+            if fits(made, outputs):
                 words = f"labels: {len(names)} -> {count}" + (" (coco80)" if axis.endswith("coco80") else "")
                 yield Variant(axis, "class-count-mismatch", made, words)
 
@@ -156,7 +156,8 @@ def _counts(outputs: Arrays) -> list[int]:
     return sorted({side - less for side in sides for less in (0, 1, 4, 5) if 0 < side - less <= _MOST_CLASSES} | {1, 2})
 
 
-def _fits(manifest: Manifest, outputs: Arrays) -> bool:
+def fits(manifest: Manifest, outputs: Arrays) -> bool:
+    """Whether the manifest's head takes these outputs with the manifest's labels."""
     try:
         head_of(manifest, outputs)
     except CodedError:  # what it says is of no interest: another reading is looked for

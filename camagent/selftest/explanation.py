@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from camagent.errors import LabelCountMismatch
-from camagent.selftest import geometry, provider, raw, relations, statistics, structure, thresholds
+from camagent.selftest import axis_head, geometry, provider, raw, relations, statistics, structure, thresholds, truncation
 from camagent.selftest.examination import Examination, moved
+from camagent.selftest.graph_evidence import SCALED
 from camagent.selftest.margin import Score, mean
 from camagent.selftest.memory_order import exhausts
 from camagent.selftest.naming import cause, of_search, verify_variant
@@ -39,7 +40,8 @@ def explain(exam: Examination, scores: Sequence[Score], tell: Tell) -> tuple[lis
         verified = verify_variant(exam, lower.variant, lower.scores)
         return [thresholds.named(exam, lower, winners, verified)], found
     named = _refined(exam, of_search(exam, found))
-    if named and named[0].fix_verified is False:  # a contract cannot change what the very same tensor gives
+    if named and named[0].fix_verified is False and winners[0].variant.manifest.input == exam.manifest.input:
+        # no other reading changes what the very same tensor gives
         other = relations.weakened(exam, named[0].evidence)
         named = [other] if other is not None else named
     return (named or [_unexplained(exam, found)]), found
@@ -97,9 +99,13 @@ def _refined(exam: Examination, named: list[Cause]) -> list[Cause]:
     """What the outputs or an earlier rung say besides: another name for the same thing."""
     runs = [exam.deployed(known).outputs for known in exam.known]
     background = raw.all_background(exam.manifest.head.name, runs)
+    if background is not None and not named:
+        return [background]
     if background is not None:
-        return [replace(named[0], alternatives=_with(named[0], background.id)), *named[1:]] if named else [background]
+        named = [replace(named[0], alternatives=_with(named[0], background.id)), *named[1:]]
     dtype = next((one for one in exam.suspects if one.id == "dtype-mismatch"), None)
+    if dtype is None and named and named[0].id in SCALED:
+        dtype = truncation.explain(exam, exam.deployed(exam.known[0]).tensor)
     if dtype is None:
         return named
     if not named:
@@ -115,7 +121,14 @@ def _unexplained(exam: Examination, found: Search) -> Cause:
     if unreadable is not None:
         proof = {"what": unreadable.what, **unreadable.evidence}
         if isinstance(unreadable, LabelCountMismatch):
-            return cause("class-count-mismatch", proof, others=("head-family-mismatch",), margin=1.0)
+            outputs = exam.deployed(exam.known[0]).outputs
+            fitting = [
+                one.manifest.head.name for one in axis_head.other_heads(exam.manifest) if axis_head.fits(one.manifest, outputs)
+            ]
+            proof |= {"heads that take these outputs with these labels": ", ".join(fitting) or "none"}
+            first, second = "class-count-mismatch", "head-family-mismatch"
+            first, second = (second, first) if fitting else (first, second)
+            return cause(first, proof, others=(second,), margin=1.0)
         return cause("head-family-mismatch", proof, others=("output-transposed", "class-count-mismatch"), margin=1.0)
     best = max((entry.margin for entry in found.ranked), default=-1.0)
     evidence: dict[str, Value] = {"variants tried": len(found.ranked), "best margin": round(best, 3)}

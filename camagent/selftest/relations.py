@@ -15,12 +15,15 @@ from camagent.selftest.examination import Arrays, Examination
 from camagent.selftest.memory_order import exhausts
 from camagent.selftest.naming import cause
 from camagent.selftest.report import Cause
+from camagent.selftest.structure import best_per_cell
+from firmware_pkg.manifest import Manifest
 
 ALIKE = 0.98  # cosine; int8 rounds, another runtime adds differently
 ALIKE_BITWISE = 0.99999
 _SURE = 0.995  # correlation of numbers that are one another's multiples
 _LEAST, _GAIN = 0.02, 4.0  # a scale that was left out is no small thing; scores that are a few times too low are another
 _ORDERED = 0.995
+_BETTER = 0.1  # of the difference that there is in the order as read
 _LEFT = 0.4  # of the values
 _UNRELATED = 0.3  # correlation
 _RANKED = 0.9
@@ -44,7 +47,9 @@ def explain(exam: Examination) -> Cause | None:
         return None
     found, wanted = pair
     head = exam.manifest.head.name
-    by_part = _emptied(head, found, wanted) or _scaled(head, found, wanted) or box_relations.explain(head, found, wanted)
+    by_part = (
+        _emptied(exam.manifest, found, wanted) or _scaled(head, found, wanted) or box_relations.explain(head, found, wanted)
+    )
     return _permuted(found, wanted) or by_part or _reordered(found, wanted)
 
 
@@ -111,24 +116,21 @@ def _all_alike(found: Sequence[NDArray[Any]], wanted: Sequence[NDArray[Any]]) ->
     return all(a.shape == b.shape and statistics.cosine(a, b) >= ALIKE for a, b in zip(found, wanted, strict=True))
 
 
-def _emptied(head: str, found: Arrays, wanted: Arrays) -> Cause | None:
-    """Strong scores are as they were, and all weaker ones have become exactly 0: a threshold inside the graph."""
-    now, then = (parts_of(head, outputs).flat_scores() for outputs in (found, wanted))
+def _emptied(manifest: Manifest, found: Arrays, wanted: Arrays) -> Cause | None:
+    """The strongest cells are as they were, and all weaker ones have become exactly 0: a threshold inside the graph."""
+    now, then = (best_per_cell(manifest, outputs) for outputs in (found, wanted))
     if now.shape != then.shape or not np.isfinite(now).all():
         return None
     left, gone = now != 0, (now == 0) & (then > _SLACK)
     if not left.any() or not gone.any() or float(np.abs(now[left] - then[left]).max()) > _SLACK:
         return None
+    if then[left].min() < then[gone].max():
+        return None
     evidence = {
-        "scores as they were": int(left.sum()),
-        "scores that became 0": int(gone.sum()),
-        "best of those": _best(then[gone]),
-    }
+        "cells as they were": int(left.sum()), "cells that became 0": int(gone.sum()),
+        "best of those": round(float(then[gone].max()), 3),
+    }  # fmt: skip
     return cause("embedded-nms-threshold", evidence, others=("threshold-too-high",), margin=1.0)
-
-
-def _best(values: NDArray[Any]) -> float:
-    return round(float(values.max()), 3)
 
 
 def _scaled(head: str, found: Arrays, wanted: Arrays) -> Cause | None:
@@ -150,7 +152,7 @@ def _reordered(found: Arrays, wanted: Arrays) -> Cause | None:
         if one.size != two.size or now >= _ORDERED:
             continue
         for words, name, guess in exhausts(one):
-            if guess.shape == two.shape and _kept(guess, two) >= _ORDERED:
+            if guess.shape == two.shape and 1 - _kept(guess, two) <= min(1 - _ORDERED, _BETTER * (1 - now)):
                 evidence = {"output": index, "fits the stored one when": words, "correlation": round(_kept(guess, two), 4)}
                 others = ("output-transposed", "output-stride-or-layout")
                 return cause(name, evidence, others=others, margin=1.0)
@@ -159,7 +161,6 @@ def _reordered(found: Arrays, wanted: Arrays) -> Cause | None:
 
 def _kept(guess: NDArray[Any], stored: NDArray[Any]) -> float:
     """Correlation of what was not lost: padding pushes the end out of the buffer."""
-    there = guess.reshape(-1) != 0
-    if there.mean() < _LEFT:
-        return 0.0
-    return statistics.correlation(guess.reshape(-1)[there], stored.reshape(-1)[there])
+    flat = guess.reshape(-1)
+    there = int(np.flatnonzero(flat).max(initial=-1)) + 1
+    return statistics.correlation(flat[:there], stored.reshape(-1)[:there]) if there >= _LEFT * flat.size else 0.0

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from camagent.errors import BackendError
 from camagent.pipeline import prepare
-from camagent.selftest import raw, relations, statistics
+from camagent.selftest import raw, relations, statistics, truncation
 from camagent.selftest.examination import Arrays, Examination, OutOfBudget, textured
 from camagent.selftest.known import Known
 from camagent.selftest.ladder import Outcome
-from camagent.selftest.naming import cause
 from camagent.selftest.report import Cause, Tell, TensorFacts, Value
 from camagent.selftest.rung_backend import of_error
-
-_UNIT = 4.0  # a standardised input of 0..1 stays below
 
 
 class GoldenTensorRung:
@@ -75,18 +71,7 @@ class GoldenTensorRung:
         """A third input: does it get the answer of the two before it, too?"""
         another = self._exam.infer(textured(tensor.shape, str(tensor.dtype), tensor, 3))
         stuck = raw.stuck(other, another)
-        return None if stuck is None else self._truncated(tensor, stuck)
-
-    def _truncated(self, tensor: NDArray[Any], stuck: Cause) -> Cause:
-        """A runtime that casts 0..1 to bytes sees 0 and 1 only; multiplied by 255, two inputs are two again."""
-        exam = self._exam
-        if tensor.dtype.kind != "f" or float(np.abs(tensor).max()) > _UNIT:
-            return stuck
-        large = [(textured(tensor.shape, str(tensor.dtype), tensor, seed) * 255).astype(tensor.dtype) for seed in (4, 5)]
-        if statistics.same(exam.infer(large[0]), exam.infer(large[1])):
-            return stuck
-        evidence = {"two inputs in 0..1": "one answer", "the same two, times 255": "two answers"}
-        return cause("dtype-mismatch", evidence, others=("scale-not-wanted", "stale-inference-state"), margin=1.0)
+        return None if stuck is None else truncation.explain(self._exam, tensor) or stuck
 
     def _fits(self, known: Known) -> bool:
         assert known.reference is not None

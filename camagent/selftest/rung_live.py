@@ -26,7 +26,6 @@ FRAMES = 6  # that are looked at
 _MOSTLY = 4  # frames without anything, of those that are looked at
 _HELD, _CONFIRM = 3, 2  # so many other frames a way is tried on, and on so many it must hold: things come and go
 _SMALL, _SAME_LEVELS = 32, 2.0  # pixels of a side, and levels: noise is averaged away
-_LOOK = 640  # pixels of the longest side for picture statistics
 _DARK_MEAN, _FLAT = 15.0, 3.0
 _SHEAR_GAIN, _SHEAR_PIXELS = 0.2, 2
 _MID_GREY, _NEAR_GREY = 128, 16  # what a decoder shows where it has nothing
@@ -54,7 +53,7 @@ class LiveRung:
         if not frames or not exam.opened:
             return Outcome("skip", {"why": "no live frames" if exam.opened else "no model runs"})
         tell("live frames")
-        facts = [statistics.picture_facts(rgb_pixels(frame, _LOOK)) for frame in frames]
+        facts = [statistics.picture_facts(rgb_pixels(frame, statistics.LOOK)) for frame in frames]
         measured = _measured(facts) | ({"under": "the fix above, in memory"} if exam.under_fix else {})
         try:
             looked = [look(exam, frame) for frame in frames]
@@ -130,7 +129,7 @@ class LiveRung:
         """Every way on the frame that comes nearest to something; what helps must hold on the others, too."""
         ranked = sorted(looked, key=lambda one: -one.best)
         first, others = ranked[0], ranked[1 : 1 + _HELD]
-        ways = axis_live.ways(statistics.picture_facts(rgb_pixels(first.frame, _LOOK)))
+        ways = axis_live.ways(statistics.picture_facts(rgb_pixels(first.frame, statistics.LOOK)))
         tried = [(undo, *self._best(first, undo)) for undo in ways]
         before = first.best
         trials = tuple(Trial(undo.axis, undo.cause, best, undo.fix) for undo, _, best in tried)
@@ -163,7 +162,7 @@ class LiveRung:
         if near * 2 < len(looked) or not _moves(looked):
             return None
         evidence = {"best scores": [round(one.best, 3) for one in looked], "threshold": threshold}
-        golden = [statistics.picture_facts(rgb_pixels(known.frame, _LOOK)).colour for known in self._exam.known]
+        golden = [statistics.picture_facts(rgb_pixels(known.frame, statistics.LOOK)).colour for known in self._exam.known]
         then, now = (float(np.median(values or [0.0])) for values in (golden, [fact.colour for fact in facts]))
         evidence["colour of the golden pictures, and now"] = f"{then:.0f}, {now:.0f}"
         grey = now < min(_GREY, _FADED * then)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from camagent.selftest.report import TensorFacts
 
+LOOK = 640  # pixels of the longest side for picture statistics
 _BLOCK = 8  # pixels that are averaged before colour is looked for
 _MOST_VALUES = 1 << 20  # a sample is enough to count different values
 
