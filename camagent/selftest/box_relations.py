@@ -35,6 +35,8 @@ def explain(head: str, found: Sequence[NDArray[Any]], wanted: Sequence[NDArray[A
     place, size = np.abs(np.log(slopes[:2])).max() > _OFF, np.abs(np.log(slopes[2:])).max() > _OFF
     lines_told = ", ".join(f"{slope:.3g}x {offset:+.3g}" for slope, offset in zip(slopes, offsets, strict=True))
     evidence = {"scores": "as they were", "boxes now, of then": lines_told, "expected": "1x +0, in all four columns"}
+    if place and size:  # another unit: which one, and whether it helps, the search finds out
+        return None
     if place:
         return cause("stride-or-order-wrong", evidence, others=("box-scale-wrong",), margin=1.0)
     if size:

@@ -80,9 +80,10 @@ class Examination:
         return self._bench is not None
 
     def held_back(self) -> tuple[Known, ...]:
-        """Pictures that no variant is chosen by: those beyond the first two, and a mirrored copy of the first."""
+        """Pictures that no variant is chosen by: those beyond the first two, and a mirrored copy of the fullest."""
         if self._held_back is None:
-            self._held_back = (*self.known[2:], *(held_back(known) for known in self.known[:1]))
+            fullest = sorted(self.known, key=lambda known: -known.wanted)[:1]
+            self._held_back = (*self.known[2:], *map(held_back, fullest))
         return self._held_back
 
     def infer(self, tensor: NDArray[Any], bench: Workbench | None = None) -> Arrays:

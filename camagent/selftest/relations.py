@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from camagent.selftest import box_relations, statistics
 from camagent.selftest.anatomy import parts_of
+from camagent.selftest.axis_head import fits
 from camagent.selftest.examination import Arrays, Examination
-from camagent.selftest.memory_order import exhausts
+from camagent.selftest.memory_order import EXCHANGED, exhausts
 from camagent.selftest.naming import cause
 from camagent.selftest.report import Cause
 from camagent.selftest.structure import best_per_cell
@@ -50,7 +51,7 @@ def explain(exam: Examination) -> Cause | None:
     by_part = (
         _emptied(exam.manifest, found, wanted) or _scaled(head, found, wanted) or box_relations.explain(head, found, wanted)
     )
-    return _permuted(found, wanted) or by_part or _reordered(found, wanted)
+    return _permuted(found, wanted) or by_part or _reordered(exam, found, wanted)
 
 
 def _pair(exam: Examination) -> tuple[Arrays, Arrays] | None:
@@ -145,13 +146,15 @@ def _scaled(head: str, found: Arrays, wanted: Arrays) -> Cause | None:
     return cause("quant-params-ignored", {"outputs": words, "expected": "now = then"}, margin=1.0)
 
 
-def _reordered(found: Arrays, wanted: Arrays) -> Cause | None:
-    """The stored values stand in today's outputs in another memory order."""
+def _reordered(exam: Examination, found: Arrays, wanted: Arrays) -> Cause | None:
+    """The stored values stand in today's outputs in another memory order. Axes that the head takes either way are no fault."""
     for index, (one, two) in enumerate(zip(found, wanted, strict=True)):
         now = statistics.correlation(one, two) if one.shape == two.shape else 0.0
         if one.size != two.size or now >= _ORDERED:
             continue
         for words, name, guess in exhausts(one):
+            if words == EXCHANGED and not _only_so(exam, found, index, guess):
+                continue
             if guess.shape == two.shape and 1 - _kept(guess, two) <= min(1 - _ORDERED, _BETTER * (1 - now)):
                 evidence = {"output": index, "fits the stored one when": words, "correlation": round(_kept(guess, two), 4)}
                 others = ("output-transposed", "output-stride-or-layout")
@@ -159,8 +162,18 @@ def _reordered(found: Arrays, wanted: Arrays) -> Cause | None:
     return None
 
 
+def _only_so(exam: Examination, found: Arrays, index: int, guess: NDArray[Any]) -> bool:
+    """Whether the deployed head takes the outputs in this order and not as they are."""
+    exchanged = [guess if at == index else output for at, output in enumerate(found)]
+    return not fits(exam.manifest, found) and fits(exam.manifest, exchanged)
+
+
 def _kept(guess: NDArray[Any], stored: NDArray[Any]) -> float:
-    """Correlation of what was not lost: padding pushes the end out of the buffer."""
-    flat = guess.reshape(-1)
-    there = int(np.flatnonzero(flat).max(initial=-1)) + 1
-    return statistics.correlation(flat[:there], stored.reshape(-1)[:there]) if there >= _LEFT * flat.size else 0.0
+    """Correlation of what was not lost: padding pushes the end out of the buffer.
+
+    Columns that are alike in every row (a background that is nearly 1 everywhere) prove nothing: they are taken out.
+    """
+    there = int(np.flatnonzero(guess.reshape(-1)).max(initial=-1)) + 1
+    usual = stored.mean(axis=tuple(range(stored.ndim - 1)), keepdims=True)
+    one, two = ((values - usual).reshape(-1)[:there] for values in (guess, stored))
+    return statistics.correlation(one, two) if there >= _LEFT * guess.size else 0.0

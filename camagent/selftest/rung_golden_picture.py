@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from camagent.errors import BackendError
-from camagent.selftest import raw, relations, showing, statistics, stored_input
+from camagent.selftest import erasure, raw, relations, showing, statistics, stored_input
 from camagent.selftest.examination import Examination, OutOfBudget
 from camagent.selftest.explanation import STUCK, explain
 from camagent.selftest.ladder import Outcome
@@ -76,7 +76,7 @@ class GoldenPictureRung:
             if stuck is not None:
                 return Outcome("fail", measured, (stuck,))
             exam.model_trusted = not mended
-            causes = self._verified(mended, scores) or self._otherwise_then(scores)
+            causes = self._verified(mended, scores) or self._otherwise_then(scores) or self._beside(tell)
             return Outcome("fail" if causes else "pass", measured, tuple(causes))
         scores = self._failing_first(scores)
         causes, found = explain(exam, scores, tell)
@@ -103,6 +103,12 @@ class GoldenPictureRung:
             if ranked.back and mean(ranked.scores) >= mean(scores[:PICTURES]) + CLEARLY:
                 return of_search(exam, Search(tuple(scores[:PICTURES]), (ranked,)))
         return []
+
+    def _beside(self, tell: Tell) -> list[Cause]:
+        """All labels are seen; do their boxes lie on the objects?"""
+        tell("painting over what was found")
+        found = erasure.explain(self._exam)
+        return [] if found is None else [found]
 
     def _really_stuck(self) -> Cause | None:
         """One answer to two inputs, and the golden picture is right: it may be the first answer for ever."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from camagent.selftest import statistics
+from camagent.selftest import raw, statistics
 from camagent.selftest.examination import Examination, textured
 from camagent.selftest.naming import cause
 from camagent.selftest.report import Cause
@@ -20,7 +20,8 @@ def explain(exam: Examination, tensor: NDArray[Any]) -> Cause | None:
     if tensor.dtype.kind != "f" or float(np.abs(tensor).max()) > _UNIT:
         return None
     small = [textured(tensor.shape, str(tensor.dtype), tensor, seed) for seed in (4, 5)]
-    if not statistics.same(*(exam.infer(one) for one in small)):
+    answers = [exam.infer(one) for one in small]
+    if not statistics.same(*answers) or raw.on_a_grid(exam.manifest.head.name, answers[0]):  # int8 rounds small things away
         return None
     if statistics.same(*(exam.infer((one * 255).astype(tensor.dtype)) for one in small)):
         return None
