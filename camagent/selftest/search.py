@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from camagent.errors import BackendError
 from camagent.selftest import axis_head, axis_input, stored_input
 from camagent.selftest.axis_head import Variant
 from camagent.selftest.examination import Examination, OutOfBudget, Run, moved
@@ -34,8 +35,9 @@ class Ranked:
 
     @property
     def margin(self) -> float:
-        """Mean over the pictures, less a little for every further change; what was measured goes before what was guessed."""
-        return mean(self.scores) - _STEP * len(self.variant.more) + _FACT * self.variant.measured
+        """Mean over the pictures, less a little for every further change; what was measured first, what was guessed last."""
+        facts = self.variant.measured - self.variant.guessed
+        return mean(self.scores) - _STEP * len(self.variant.more) + _FACT * facts
 
     @property
     def back(self) -> bool:
@@ -200,7 +202,9 @@ def _try_all(
         if (variant.manifest, variant.intake) in tried or not axis_input.allowed(variant.manifest.input, exam.open().inputs):
             continue
         tried.append((variant.manifest, variant.intake))
-        runs = [exam.run(known, variant.manifest, variant.intake) for known in pictures]
+        runs = _runs(exam, variant, pictures)
+        if runs is None:
+            continue
         plain = _rank(exam, variant, pictures, runs)
         found.append(plain)
         if not plain.back:
@@ -209,6 +213,16 @@ def _try_all(
             others = (_rank(exam, variant.beside(reading), pictures, runs) for reading in readings)
             found += [entry for entry in others if entry.back]
     return found
+
+
+def _runs(exam: Examination, variant: Variant, pictures: Sequence[Known]) -> list[Run] | None:
+    """None where a size was guessed and the model, for all its free sides, does not run at it."""
+    try:
+        return [exam.run(known, variant.manifest, variant.intake) for known in pictures]
+    except BackendError:
+        if variant.guessed:
+            return None
+        raise
 
 
 def _sorted(ranked: Iterable[Ranked]) -> tuple[Ranked, ...]:
