@@ -1,0 +1,96 @@
+"""One inference as Chrome trace events, to be opened in ui.perfetto.dev: blocks over their operators.
+
+The first row has the blocks with each operator's median time, end to end. Where the tool knows when each operator began, the
+rows below show the one inference that took the median time as it really was, thread by thread.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from statistics import median_low
+from typing import Any
+
+from camagent.errors import printable
+from camagent.profiling.blocks import title
+from camagent.profiling.families import FAMILY_OF
+from camagent.profiling.kinds import kind_of
+from camagent.profiling.recording import Call, Recording
+from camagent.profiling.report import Report
+from camagent.profiling.tree import Box, boxes
+
+_PID = 1
+_NAME = 200
+Event = dict[str, Any]
+
+
+def timeline(report: Report) -> str:
+    """The file: the trace format's object form."""
+    recording = report.profile.recording
+    drawn = boxes(report.subject, report.profile.operators)
+    events = [*_names(report), *map(_of_box, drawn), *_as_it_was(recording)]
+    facts = {printable(key, 64): printable(value, 400) for key, value in report.facts.items()}
+    lines = ",\n".join(json.dumps(event) for event in events)
+    return f'{{"displayTimeUnit": "ms", "otherData": {json.dumps(facts)},\n"traceEvents": [\n{lines}\n]}}\n'
+
+
+def _names(report: Report) -> Iterator[Event]:
+    yield _named("process_name", 0, printable(report.subject, _NAME))
+    yield _named("thread_name", 1, "blocks and operators, median times")
+    rows = _rows(report.profile.recording)
+    for row, number in rows.items():
+        yield _named("thread_name", number, f"one inference as it was, {printable(row, 64) or 'all'}")
+    for number in (1, *rows.values()):
+        yield {"name": "thread_sort_index", "ph": "M", "pid": _PID, "tid": number, "args": {"sort_index": number}}
+
+
+def _named(what: str, row: int, name: str) -> Event:
+    return {"name": what, "ph": "M", "pid": _PID, "tid": row, "args": {"name": name}}
+
+
+def _of_box(box: Box) -> Event:
+    one = box.operator
+    args: dict[str, Any] = {"ms": round(box.us / 1e3, 4)}
+    if one is not None:
+        args |= {"type": printable(one.type, 64), "kind": one.kind, "block": printable(title(one.block), _NAME)}
+        args |= {"low_ms": round(one.low / 1e3, 4), "high_ms": round(one.high / 1e3, 4), "output": list(one.shape)}
+    span = {"name": printable(box.name, _NAME), "cat": FAMILY_OF[one.kind].id if one else "block", "tid": 1, "args": args}
+    return span | _length(box.start, box.us)
+
+
+def _as_it_was(recording: Recording) -> Iterator[Event]:
+    rows = _rows(recording)
+    calls = [call for call in recording.calls if call.start is not None and call.run == _median_run(recording)] if rows else []
+    first = min((call.start or 0.0 for call in calls), default=0.0)
+    for call in calls:
+        args = {"type": printable(call.type, 64), "on": printable(call.place, 32), "output": list(call.shape)}
+        span = {"name": printable(call.name or call.type, _NAME), "cat": FAMILY_OF[kind_of(call.type)].id, "args": args}
+        yield span | {"tid": rows[call.row]} | _length((call.start or 0.0) - first, call.us)
+
+
+def _rows(recording: Recording) -> dict[str, int]:
+    """Threads or streams of one inference, numbered; none where the tool does not say when a call began."""
+    if not recording.ordered or any(call.start is None for call in recording.calls):
+        return {}
+    run = _median_run(recording)
+    found: dict[str, Call] = {call.row: call for call in recording.calls if call.run == run}
+    return {row: number for number, row in enumerate(found, 2)}
+
+
+def _median_run(recording: Recording) -> int:
+    """The inference that took the median time."""
+    runs = range(recording.runs or 1)
+    times = dict.fromkeys(runs, 0.0)
+    if recording.wall:
+        times = dict(enumerate(recording.wall))
+    else:
+        for call in recording.calls:
+            times[call.run] += call.us
+    middle = median_low(times.values())
+    return next(run for run, us in times.items() if us == middle)
+
+
+def _length(start: float, length: float) -> Event:
+    """What makes an event a complete one. Nanoseconds are kept: rounded microseconds would let neighbours overlap."""
+    begin, end = round(start, 3), round(start + length, 3)
+    return {"ph": "X", "ts": begin, "dur": round(end - begin, 3), "pid": _PID}
