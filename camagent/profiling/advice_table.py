@@ -44,7 +44,7 @@ ADVICE: tuple[Advice, ...] = (
     Advice(
         "softmax-before-argmax", ("Softmax",), where="tail", passes=("argmax-first",),
         says="A softmax never changes which class is the largest: in front of an argmax, the graph's own or the agent's, it "
-             "does nothing but cost.",
+             "does nothing but cost. (Attention has one of its own, which stays.)",
     ),
     Advice(
         "sigmoid-before-argmax", ("Sigmoid",), where="tail", beside=("ArgMax",), passes=("argmax-first",),

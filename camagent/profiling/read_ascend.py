@@ -41,7 +41,7 @@ class _Head:
 
     at: int
     columns: Mapping[str, int]
-    nanoseconds: bool  # of the start time: CANN before 6.3 wrote them without a unit
+    unitless: bool  # the start time's column: then whole numbers are nanoseconds, others microseconds
 
 
 def looks_like(text: str) -> bool:
@@ -67,7 +67,7 @@ def _head(text: str) -> _Head | None:
             if (found := next((alias for alias in aliases if alias in bare), None)) is not None
         }
         if any(all(field in columns for field in wanted) for wanted in (_SUMMARY, _STATISTIC)):
-            return _Head(at, columns, nanoseconds="task start time" in names)
+            return _Head(at, columns, unitless="task start time" in names)
     return None
 
 
@@ -107,11 +107,11 @@ def _call(row: Sequence[str], head: _Head) -> Call | None:
     if us is None or not kind or (kind == "N/A" and cell("name") in ("", "N/A")):
         return None
     start = number(cell("start"))
-    if start is not None and head.nanoseconds:
+    if start is not None and head.unitless and "." not in cell("start"):
         start /= 1000
     return Call(
-        kind if kind != "N/A" else cell("name"), us, cell("name"), 0, start, cell("place"), cell("row"),
-        _shape(cell("outputs"), 0), _shape(cell("inputs"), 1),
+        kind if kind != "N/A" else cell("name"), us, cell("name"), start=start, place=cell("place"), row=cell("row"),
+        shape=_shape(cell("outputs"), 0), weights=_shape(cell("inputs"), 1),
     )  # fmt: skip
 
 

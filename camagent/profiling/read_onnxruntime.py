@@ -122,7 +122,7 @@ def _own_times(nodes: Sequence[Event]) -> list[float]:
 def _call(node: Event, us: float, run: int) -> Call:
     args = node.args or _NONE
     return Call(
-        type=args.op_name or "?", us=us, name=node.name.removesuffix(_KERNEL), run=run, start=node.ts,
+        type=args.op_name or "?", us=us, name=node.name.removesuffix(_KERNEL), run=run, start=node.ts, span=node.dur,
         place=args.provider.removesuffix("ExecutionProvider"), row=str(node.tid), shape=_shape(args.output_type_shape, 0),
         weights=_shape(args.input_type_shape, 1),
     )  # fmt: skip

@@ -11,7 +11,7 @@ from camagent.errors import InputError, printable
 from camagent.profiling import read_ascend, read_onnxruntime, read_rknn
 from camagent.profiling.recording import Recording
 
-LIMIT_BYTES = 256 << 20
+LIMIT_BYTES, LIMIT_LINES = 128 << 20, 1_000_000
 _BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))  # Windows' shell
 # form -> (is it one?, what is in it)
 READERS: Mapping[str, tuple[Callable[[str], bool], Callable[[str], Recording]]] = MappingProxyType({
@@ -29,11 +29,12 @@ def read_file(path: Path) -> Recording:
             data = source.read(LIMIT_BYTES + 1)
     except OSError as exc:
         raise InputError(f"{name} cannot be read: {exc.strerror}", evidence={"file": name}, fix="check the path") from exc
-    if len(data) > LIMIT_BYTES:
+    if len(data) > LIMIT_BYTES or data.count(b"\n") > LIMIT_LINES:
         raise InputError(
             f"{name} is too long to be read",
-            evidence={"allowed": f"{LIMIT_BYTES >> 20} MiB"}, fix="record fewer inferences: ten are plenty",
-        )  # fmt: skip
+            evidence={"allowed": f"{LIMIT_BYTES >> 20} MiB, {LIMIT_LINES} lines"},
+            fix="record fewer inferences: ten are plenty",
+        )
     return read(data, name)
 
 

@@ -18,6 +18,7 @@ class Call:
     name: str = ""  # the node's; empty where the tool does not tell
     run: int = 0  # which inference it belongs to
     start: float | None = None  # microseconds on the tool's own clock
+    span: float | None = None  # from start to end, where that is more than `us`: other calls ran inside it
     place: str = ""  # CPU, NPU, AI_CORE ..
     row: str = ""  # the thread or stream that it ran in
     shape: Shape = ()  # of the first output; () where it is not known

@@ -7,7 +7,8 @@ rows below show the one inference that took the median time as it really was, th
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import groupby, zip_longest
 from statistics import median_low
 from typing import Any
 
@@ -60,12 +61,26 @@ def _of_box(box: Box) -> Event:
 
 def _as_it_was(recording: Recording) -> Iterator[Event]:
     rows = _rows(recording)
-    calls = [call for call in recording.calls if call.start is not None and call.run == _median_run(recording)] if rows else []
-    first = min((call.start or 0.0 for call in calls), default=0.0)
-    for call in calls:
+    if not rows:
+        return
+    run = _median_run(recording)
+    calls = [(call.start, call) for call in recording.calls if call.start is not None and call.run == run]
+    first = min(start for start, _ in calls)
+    for start, length, call in _apart(calls):
         args = {"type": printable(call.type, 64), "on": printable(call.place, 32), "output": list(call.shape)}
         span = {"name": printable(call.name or call.type, _NAME), "cat": FAMILY_OF[kind_of(call.type)].id, "args": args}
-        yield span | {"tid": rows[call.row]} | _length((call.start or 0.0) - first, call.us)
+        yield span | {"tid": rows[call.row]} | _length(start - first, length)
+
+
+def _apart(calls: Sequence[tuple[float, Call]]) -> Iterator[tuple[float, float, Call]]:
+    """Start, length and call. One that reaches into the next of its row by a clock's tick ends where that one begins."""
+    for _, row in groupby(sorted(calls, key=lambda pair: (pair[1].row, pair[0])), key=lambda pair: pair[1].row):
+        found = list(row)
+        for (start, call), after in zip_longest(found, found[1:]):
+            end = start + (call.us if call.span is None else call.span)
+            if after is not None and after[0] < end < after[0] + (after[1].us if after[1].span is None else after[1].span):
+                end = after[0]
+            yield start, end - start, call
 
 
 def _rows(recording: Recording) -> dict[str, int]:
@@ -91,6 +106,6 @@ def _median_run(recording: Recording) -> int:
 
 
 def _length(start: float, length: float) -> Event:
-    """What makes an event a complete one. Nanoseconds are kept: rounded microseconds would let neighbours overlap."""
-    begin, end = round(start, 3), round(start + length, 3)
-    return {"ph": "X", "ts": begin, "dur": round(end - begin, 3), "pid": _PID}
+    """What makes an event a complete one: whole microseconds from edge to edge, so that neighbours never overlap."""
+    begin, end = round(start), round(start + length)
+    return {"ph": "X", "ts": begin, "dur": end - begin, "pid": _PID}
