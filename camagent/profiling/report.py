@@ -77,7 +77,7 @@ def _row(row: Row, name: str | None = None) -> dict[str, Any]:
 
 def _operator(one: Operator, profile: Profile) -> dict[str, Any]:
     return {
-        "name": printable(one.name, _NAME), "type": printable(one.type, 64), "kind": one.kind,
+        "name": named(one), "type": printable(one.type, 64), "kind": one.kind,
         "block": printable(title(one.block), _NAME), "ms": _ms(one.us), "low_ms": _ms(one.low), "high_ms": _ms(one.high),
         "share": round(profile.share(one.us), 4), "calls": one.calls, "place": printable(one.place, 64),
         "shape": list(one.shape),
