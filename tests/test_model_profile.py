@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -218,6 +220,13 @@ def test_a_bundle_is_verified_where_that_is_asked(tmp_path: Path, capsys: Captur
     assert "UNTRUSTED_SIGNER" in refused(capsys, 1, bundle, "--trust", tmp_path / "other.json")
 
 
+def test_a_bundle_for_a_board_alone_is_told_where_it_can_be_measured(tmp_path: Path, capsys: Capture) -> None:
+    bundle = make_signed(tmp_path, artifacts=[{"path": "model.onnx", "backend": "rknn", "targets": ["rk3588"]}])
+    said = refused(capsys, 2, bundle)
+    assert "perf_debug=True" in said
+    assert "rknn for rk3588" in said
+
+
 def test_changed_bytes_never_reach_the_runtime(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = make_signed(tmp_path, signers=("release",))
     (tmp_path / "root.json").write_bytes(root_json(key("release")))
@@ -301,6 +310,18 @@ def test_the_trace_opens_in_the_viewers(model: Path, tmp_path: Path, capsys: Cap
     real = [one for one in spans(events) if one["tid"] == 2]
     assert len(real) == len(document["operators"])
     assert min(one["ts"] for one in real) == 0
+
+
+def test_files_are_written_before_a_reader_may_leave(model: Path, tmp_path: Path) -> None:
+    """`.. | head -1`"""
+    page, trace = tmp_path / "p.html", tmp_path / "t.json"
+    words = [sys.executable, "-m", "camagent", "model", "profile", str(model), *FEW, "--html", str(page), "--trace", str(trace)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as done:
+        assert done.stdout
+        done.stdout.close()
+        assert done.wait(60) == 0
+    assert page.stat().st_size
+    assert events_of(trace)
 
 
 @pytest.mark.parametrize("text", NASTY)

@@ -176,7 +176,7 @@ def test_a_table_of_blocks_shows_the_heavy_ones_in_their_parts() -> None:
 
 @pytest.mark.parametrize("blocks", [1, 30, 2000])
 def test_a_table_of_blocks_stays_short(blocks: int) -> None:
-    times = {(f"a.{block % 7}", f"b.{block}"): float(block) for block in range(blocks)}
+    times: dict[tuple[str, ...], float] = {(f"a.{block % 7}", f"b.{block}"): float(block) for block in range(blocks)}
     rows = set(cut(times).values())
     assert 1 <= len(rows) <= max(24, min(blocks, 7))
     assert set(cut(times)) == set(times)

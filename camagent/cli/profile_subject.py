@@ -18,12 +18,17 @@ from camagent.config import Config
 from camagent.errors import UsageError, printable
 from camagent.pipeline import BackendOptions, TensorSpec, UsableBundle, one_picture, picture_frame, prepare
 from camagent.profiling.measure import GUESSED_SIDE, Feeds, is_open, made_up
+from firmware_pkg.errors import ArtifactTarget
 from firmware_pkg.graph_facts import GraphFacts, read_graph
 from firmware_pkg.graph_scopes import scopes
 from firmware_pkg.manifest import InputSpec
 from firmware_pkg.model_file import model_format, require_self_contained
 
 Size = tuple[int, int]
+_ON_THE_BOARD = (
+    "on the board: rknn.init_runtime(target=.., perf_debug=True), rknn.eval_perf(); keep what it prints, and give that file to "
+    "camagent model profile --read FILE. Or profile the .onnx file that it was converted from"
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,7 +56,7 @@ def chosen(
     options = BackendOptions(threads or onnx.intra_op_threads, onnx.providers)
     with path.open("rb") as file:
         is_bundle = file.read(512)[257:262] == b"ustar"
-    bundle = load_bundle(path, roots, config, golden=True, backend="onnx") if is_bundle else None
+    bundle = _bundle(path, roots, config) if is_bundle else None
     data = bundle.model if bundle else _bare(path, roots, config)
     graph = read_graph(data)
     specs = [TensorSpec(one.name, one.shape, one.dtype) for one in graph.inputs]
@@ -60,15 +65,24 @@ def chosen(
     return Chosen(data, options, made_up(specs, size, tensor), sum(graph.operators.values()), facts, scopes(data))
 
 
+def _bundle(path: Path, roots: tuple[Path, ...], config: Config | None) -> UsableBundle:
+    try:
+        return load_bundle(path, roots, config, golden=True, backend="onnx")
+    except ArtifactTarget as exc:
+        raise UsageError(
+            "the bundle has no ONNX model for this machine, and others can only be measured on their own board",
+            evidence=exc.evidence, fix=_ON_THE_BOARD,
+        ) from exc  # fmt: skip
+
+
 def _bare(path: Path, roots: tuple[Path, ...], config: Config | None) -> bytes:
     data = read_file(path, "model")
     if model_format(data) == "rknn":
         raise UsageError(
             "an .rknn file can only be measured on its own board",
             evidence={"model": printable(path.name), "measured here": "ONNX models"},
-            fix="on the board: rknn.init_runtime(target=.., perf_debug=True), rknn.eval_perf(); keep what it prints, and give "
-                "that file to camagent model profile --read FILE. Or profile the .onnx file that it was converted from",
-        )  # fmt: skip
+            fix=_ON_THE_BOARD,
+        )
     if roots:
         raise UsageError("a bare model has no signature to verify", fix="give the bundle, or leave --trust out")
     if config is not None:

@@ -20,7 +20,7 @@ _TITLE = 400
 
 CSS = """
 main { max-width: 1240px; }
-.flame { display: block; width: 100%; height: auto; font: 11px ui-monospace, monospace; }
+.flame { display: block; width: 100%; min-width: 860px; height: auto; font: 11px ui-monospace, monospace; }
 .flame rect { stroke: var(--card); stroke-width: .7; }
 .flame rect:hover { stroke: var(--ink); stroke-width: 1.5; }
 .flame text { fill: var(--ink); pointer-events: none; }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -20,7 +20,7 @@ from camagent.profiling.recording import Recording
 Feeds = Mapping[str, NDArray[np.generic]]
 WARM_UP = 2  # the first inference allocates, the second still fills caches
 FEWEST, MOST = 5, 50
-ENOUGH_S = 4.0  # a run count that nobody named ends here, without the profiler and with it
+ENOUGH_S = 8.0  # a run count that nobody named ends here
 CALLS = 100_000  # of operators in one recording: 100 MB of the runtime's JSON
 GUESSED_SIDE = 640
 
@@ -48,18 +48,21 @@ class Plan:
 def measure(
     open_in: Callable[[Path | None], Profiler], feeds: Feeds, plan: Plan, tell: Callable[[int, int], None]
 ) -> Recording:
-    """The model without the profiler, for the time of an inference, then with it, for that of the operators.
+    """The model without the profiler, for the time of an inference, and with it, for that of the operators.
 
-    The runtime's file lies in a folder of its own that is gone afterwards. `tell` hears of each inference: how many are done,
-    and of how many. Raises BackendError; FileUnusable without room.
+    The two run in turns, so that whatever else the machine does falls on both. The runtime's file lies in a folder of its own
+    that is gone afterwards. `tell` hears of each turn: how many are done, and of how many.
+
+    Raises:
+        BackendError: the model cannot be loaded, or fails.
+        FileUnusable: no room for the runtime's file.
     """
-    plain = _run(open_in(None), feeds, plan, lambda done: tell(done, 2 * plan.most))
-    again = Plan(len(plain), plan.operators)
+    bare = open_in(None)
     try:
         with tempfile.TemporaryDirectory(prefix="camagent-profile-") as folder:
             profiler = open_in(Path(folder))
             try:
-                _run(profiler, feeds, again, lambda done: tell(len(plain) + done, 2 * len(plain)))
+                plain = tuple(_turns(bare, profiler, feeds, plan, tell))
             finally:
                 written = profiler.end()
             text = written.read_text("utf-8", "replace")
@@ -68,20 +71,21 @@ def measure(
     return replace(read_onnxruntime.read(text, warm_up=WARM_UP), plain=plain)
 
 
-def _run(profiler: Profiler, feeds: Feeds, plan: Plan, tell: Callable[[int], None]) -> tuple[float, ...]:
-    """Microseconds of each inference."""
+def _turns(bare: Profiler, profiler: Profiler, feeds: Feeds, plan: Plan, tell: Callable[[int, int], None]) -> Iterator[float]:
+    """Microseconds of each inference without the profiler."""
     for _ in range(WARM_UP):
+        bare.run(feeds)
         profiler.run(feeds)
-    times, started = list[float](), perf_counter()
+    started = perf_counter()
     for done in range(1, plan.most + 1):
         before = perf_counter()
-        profiler.run(feeds)
+        bare.run(feeds)
         after = perf_counter()
-        times.append((after - before) * 1e6)
-        tell(done)
-        if plan.runs is None and done >= FEWEST and after - started > ENOUGH_S:
-            break
-    return tuple(times)
+        profiler.run(feeds)
+        tell(done, plan.most)
+        yield (after - before) * 1e6
+        if plan.runs is None and done >= FEWEST and perf_counter() - started > ENOUGH_S:
+            return
 
 
 def made_up(inputs: Sequence[TensorSpec], size: tuple[int, int] | None, picture: NDArray[np.generic] | None) -> Feeds:

@@ -32,6 +32,14 @@ def render(report: Report, console: Console) -> None:
     view.advice(report)
 
 
+class PipeConsole(Console):
+    """A reader that leaves early is no failure: by itself rich ends the process with 1."""
+
+    def on_broken_pipe(self) -> None:
+        """Leaves it to the command line."""
+        raise BrokenPipeError
+
+
 class _View(Printer):
     def head(self, report: Report) -> None:
         self.line(Text(f"profile of {printable(report.subject)}", style="bold"))
