@@ -276,6 +276,19 @@ def test_a_bare_model_cannot_be_verified(model: Path, tmp_path: Path, capsys: Ca
     assert "warning[UNSIGNED]" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [(TensorProto.FLOAT, [1, 3, 1 << 20, 1 << 20]), (TensorProto.STRING, [1]), (TensorProto.BFLOAT16, [1, 3, 4, 4])],
+)
+def test_an_input_that_cannot_be_made_up_is_a_sentence(kind: int, shape: list[int], tmp_path: Path, capsys: Capture) -> None:
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])], "g", [value("x", kind, shape)], [value("y", kind, shape)]
+    )
+    path = saved(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "m.onnx")
+    assert "nothing can be made up" in refused(capsys, 2, path)
+
+
 def test_wrong_usage(model: Path, tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "f.json").write_text("[]")
     assert "give a model to measure, or a file to read" in refused(capsys, 2)

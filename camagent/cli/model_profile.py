@@ -80,7 +80,7 @@ def profile(
     with ExitStack() as stack:
         trace_file, page_file = (_target(path, option, stack) for path, option in ((trace_path, "--trace"), (html, "--html")))
         if recorded is not None:
-            report = _read(recorded)
+            report = _read(recorded, as_json=as_json)
         else:
             assert model is not None
             report = _measured(Wish(model, image, size, runs, threads, trust, config_path), as_json=as_json)
@@ -102,10 +102,13 @@ def _require_alone(recorded: Path | None, options: Mapping[str, Any]) -> None:
         raise UsageError(f"{given[0]} is for a model that is measured here", fix=f"leave {', '.join(given)} out with --read")
 
 
-def _read(path: Path) -> Report:
+def _read(path: Path, *, as_json: bool) -> Report:
+    from camagent.cli.bar import work_bar
     from camagent.profiling.reading import read_file
 
-    recording = read_file(path)
+    with work_bar(stays_clear=as_json) as bar:
+        bar.add_task(f"reading {printable(path.name)}", total=None)
+        recording = read_file(path)
     runs = f"{recording.runs}" if recording.runs else "not known: times are those of the whole recording"
     facts = {"read as": recording.form, "inferences": runs}
     if recording.left_out:

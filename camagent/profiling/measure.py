@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from time import perf_counter
 from typing import Protocol
@@ -12,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from camagent.errors import FileUnusable
+from camagent.errors import FileUnusable, UsageError, printable
 from camagent.frame import TensorSpec
 from camagent.profiling import read_onnxruntime
 from camagent.profiling.recording import Recording
@@ -22,7 +23,11 @@ WARM_UP = 2  # the first inference allocates, the second still fills caches
 FEWEST, MOST = 5, 50
 ENOUGH_S = 8.0  # a run count that nobody named ends here
 CALLS = 100_000  # of operators in one recording: 100 MB of the runtime's JSON
-GUESSED_SIDE = 640
+GUESSED_SIDE = 640  # pixels, where the model leaves its size open and nobody says it
+_VALUES = 1 << 28  # of one input
+_TYPES = frozenset({
+    "float32", "float16", "float64", "uint8", "int8", "uint16", "int16", "int32", "int64", "bool",
+})  # fmt: skip
 
 
 class Profiler(Protocol):
@@ -95,6 +100,9 @@ def made_up(inputs: Sequence[TensorSpec], size: tuple[int, int] | None, picture:
         inputs: as the model declares them; open sides become 1, those of a picture `size` (width, height) or 640.
         size: of a picture whose sides are open.
         picture: the first input's tensor.
+
+    Raises:
+        UsageError: an input that is too large, or of a type that nothing can be made up for.
     """
     noise = np.random.default_rng(0)
     feeds: dict[str, NDArray[np.generic]] = {}
@@ -102,7 +110,8 @@ def made_up(inputs: Sequence[TensorSpec], size: tuple[int, int] | None, picture:
         if index == 0 and picture is not None:
             feeds[spec.name] = picture
             continue
-        shape, dtype = _closed(spec, size), "float32" if "tensor" in spec.dtype else spec.dtype
+        shape, dtype = _closed(spec, size), spec.dtype
+        _require_possible(spec, shape)
         if len(shape) != 4:
             feeds[spec.name] = np.ones(shape, dtype)
         elif np.dtype(dtype).kind == "f":
@@ -110,6 +119,17 @@ def made_up(inputs: Sequence[TensorSpec], size: tuple[int, int] | None, picture:
         else:
             feeds[spec.name] = noise.integers(0, 127, shape).astype(dtype)
     return feeds
+
+
+def _require_possible(spec: TensorSpec, shape: tuple[int, ...]) -> None:
+    if spec.dtype in _TYPES and prod(shape) <= _VALUES:
+        return
+    raise UsageError(
+        f"nothing can be made up for the input {printable(spec.name)!r}",
+        evidence={"input": f"{'x'.join(map(str, shape))} {printable(spec.dtype)}",
+                  "possible": f"{_VALUES} values of {', '.join(sorted(_TYPES))}"},
+        fix="give a smaller --size, or export the model with other inputs",
+    )  # fmt: skip
 
 
 def is_open(spec: TensorSpec) -> bool:
