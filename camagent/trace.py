@@ -118,7 +118,7 @@ def _events(camera: _Camera, result: Result, done: float) -> Iterator[dict[str, 
     start = max(min(_us(result.frame.arrived), begins[0] - length), camera.decoded)
     camera.decoded = start + length
     yield {"name": "decode", "ph": "X", "ts": start, "dur": length, "tid": camera.row, **about}
-    arrow = {"name": "waits", "cat": "frame", "id": f"{camera.row}.{camera.frames}"}
+    arrow = {"name": "waits", "cat": "frame", "id": camera.frames << 16 | camera.row}  # Perfetto passes over other than numbers
     yield {"ph": "s", "ts": start, "tid": camera.row, **arrow}
     yield {"ph": "f", "bp": "e", "ts": max(start, begins[0]), "tid": camera.row + 1, **arrow}
 

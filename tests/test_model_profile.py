@@ -319,7 +319,7 @@ def test_the_trace_opens_in_the_viewers(model: Path, tmp_path: Path, capsys: Cap
     assert len(named) == 2, "one thread ran one inference"
     drawn = [one["name"] for one in spans(events) if one["tid"] == 1]
     assert drawn[0] == "segmenter.onnx"
-    assert {one["name"] for one in document["operators"]} <= set(drawn)
+    assert {f"{one['type']} {one['name']}" for one in document["operators"]} <= set(drawn)
     real = [one for one in spans(events) if one["tid"] == 2]
     assert len(real) == len(document["operators"])
     assert min(one["ts"] for one in real) == 0

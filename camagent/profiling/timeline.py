@@ -55,7 +55,8 @@ def _of_box(box: Box) -> Event:
     if one is not None:
         args |= {"type": printable(one.type, 64), "kind": one.kind, "block": printable(title(one.block), _NAME)}
         args |= {"low_ms": round(one.low / 1e3, 4), "high_ms": round(one.high / 1e3, 4), "output": list(one.shape)}
-    span = {"name": printable(box.name, _NAME), "cat": FAMILY_OF[one.kind].id if one else "block", "tid": 1, "args": args}
+    name = _title(one.type, one.label) if one else printable(box.name, _NAME)
+    span = {"name": name, "cat": FAMILY_OF[one.kind].id if one else "block", "tid": 1, "args": args}
     return span | _length(box.start, box.us)
 
 
@@ -68,7 +69,7 @@ def _as_it_was(recording: Recording) -> Iterator[Event]:
     first = min(start for start, _ in calls)
     for start, length, call in _apart(calls):
         args = {"type": printable(call.type, 64), "on": printable(call.place, 32), "output": list(call.shape)}
-        span = {"name": printable(call.name or call.type, _NAME), "cat": FAMILY_OF[kind_of(call.type)].id, "args": args}
+        span = {"name": _title(call.type, call.name), "cat": FAMILY_OF[kind_of(call.type)].id, "args": args}
         yield span | {"tid": rows[call.row]} | _length(start - first, length)
 
 
@@ -103,6 +104,11 @@ def _median_run(recording: Recording) -> int:
             times[call.run] += call.us
     middle = median_low(times.values())
     return next(run for run, us in times.items() if us == middle)
+
+
+def _title(kind: str, name: str) -> str:
+    """`Conv /encoder/Conv`: narrow boxes show the beginning."""
+    return printable(f"{kind} {name}" if name and name != kind else kind, _NAME)
 
 
 def _length(start: float, length: float) -> Event:

@@ -9,7 +9,7 @@ from typing import Any
 
 import jsonschema
 
-_ID = {"anyOf": [{"type": "integer"}, {"type": "string", "minLength": 1}]}
+_ID = {"type": "integer", "minimum": 0}  # Perfetto counts other ones as flow_invalid_id
 _WHERE = {"pid": {"type": "integer"}, "tid": {"type": "integer"}, "name": {"type": "string", "minLength": 1}}
 _TIME = {"type": "integer"}  # whole microseconds: fractions overlap by a nanosecond once they are counted in them
 _NAMING = {"enum": ["process_name", "thread_name"]}
