@@ -48,7 +48,10 @@ def advised(found: Profile) -> dict[str, tuple[str, ...]]:
         ("Split", "Split SplitD SplitVD StridedSliceD StridedSliceV2 Slice"),
         ("Pad", "Pad PadD PadV3D MirrorPad"),
         ("Pool", "MaxPool MaxPoolV3 AvgPoolV2 AveragePool GlobalAveragePool Pooling"),
-        ("Normalization", "LayerNormalization LayerNorm exNorm BNInferenceD BatchNormalization"),
+        (
+            "Normalization",
+            "LayerNormalization LayerNorm exNorm cstInstanceNormalization_1_128_32_32 BNInferenceD BatchNormalization",
+        ),
         ("Activation", "Relu PRelu exSwish exGelu Gelu LeakyRelu Clip"),
         ("Reduce", "ReduceMean ReduceMeanD ReduceSumD"),
         ("Gather", "Gather GatherV2 GatherV2D"),

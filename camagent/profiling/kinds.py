@@ -55,12 +55,13 @@ _LOOKUP: Mapping[str, str] = MappingProxyType(
 )
 KINDS = frozenset({*_LOOKUP.values(), OTHER})
 _VERSION = re.compile(r"(?:v\d+d?|\d+d?|d)$")  # SoftmaxV2, ArgMaxD, ResizeBilinearV2D, exSoftmax13, Conv2D
+_SHAPE = re.compile(r"(?:_\d+)+$")  # of a custom operator: cstInstanceNormalization_1_128_32_32
 _WRAPPED = re.compile(r"^(?:ex|cst)(?=[a-z])")
 
 
 def kind_of(operator: str) -> str:
     """The kind of a tool's operator type; OTHER where nobody knows it."""
-    name = operator.strip().lower()
+    name = _SHAPE.sub("", operator.strip().lower())
     for candidate in (name, _VERSION.sub("", name), _WRAPPED.sub("", name), _VERSION.sub("", _WRAPPED.sub("", name))):
         if candidate in _LOOKUP:
             return _LOOKUP[candidate]
