@@ -10,8 +10,8 @@ from camagent.errors import BackendError, CodedError, ConfigError, SourceError
 from signing.errors import printable
 
 NASTY = [
-    "cam[/]", "\x1b[2J\x1b[31mred", "a\nerror[FAKE]: b", "\u202egnp.exe", "a\u00a0b", "\x00", "\ud800", "<script>alert(1)</script>",
-    "a" * 5000, "\u200b\u200d\ufeff", "${HOME}", "%s%n", "ẞ汉字", "\r overwritten",
+    "cam[/]", "\x1b[2J\x1b[31mred", "a\nerror[FAKE]: b", "\u202egnp.exe", "\x00", "\ud800", "<script>alert(1)</script>",
+    "a\u00a0b", "a" * 5000, "\u200b\u200d\ufeff", "${HOME}", "%s%n", "ẞ汉字", "\r overwritten",
 ]  # fmt: skip
 
 
