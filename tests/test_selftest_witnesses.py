@@ -174,14 +174,19 @@ def test_a_tinted_picture_is_not_held_for_another_range() -> None:
     tinted = PictureFacts(
         luma_mean=110, luma_spread=20, luma_low=20, luma_high=230, chroma=60, colour=90, shear=0, shear_gain=0
     )
-    causes = [{way.cause for way in axis_live.ways(facts)} for facts in (FACTS, tinted)]
+    causes = [{way.cause for way in axis_live.ways(facts, "detect")} for facts in (FACTS, tinted)]
     assert causes[0] - causes[1] == {"colour-range-or-matrix", "chroma-order-wrong"}
+
+
+def test_infrared_keeps_its_range_and_maps_are_not_looked_at_more_closely() -> None:
+    grey = PictureFacts(luma_mean=110, luma_spread=20, luma_low=20, luma_high=230, chroma=0, colour=1, shear=0, shear_gain=0)
+    assert {way.cause for way in axis_live.ways(grey, "segment")} == {"orientation-wrong"}
 
 
 def test_views_are_parts_of_the_picture_around_the_place() -> None:
     pixels = np.zeros((90, 120, 3), np.uint8)
     pixels[70:80, 100:110] = 255
-    closer = next(way for way in axis_live.ways(FACTS) if way.axis == "V:closer")
+    closer = next(way for way in axis_live.ways(FACTS, "detect") if way.axis == "V:closer")
     views = closer.change(pixels, (100 / 120, 70 / 90, 110 / 120, 80 / 90))
     assert [view.pixels.shape[:2] for view in views] == [(45, 60), (30, 40), (20, 26)]
     assert all((view.pixels == 255).any() for view in views)

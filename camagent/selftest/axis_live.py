@@ -15,6 +15,7 @@ from camagent.selftest.statistics import PictureFacts
 Pixels = NDArray[np.uint8]  # (height, width, 3) RGB
 _LOW, _SPAN = 16, 219  # limited range, ITU-R BT.601-7
 _SLACK, _COLOURED = 3, 3.0  # levels
+_COLOURLESS = 1.0
 _TINTED = 35.0  # levels of mean chroma: a whole picture so tinted has another illness than its range
 _SMALL = 0.07  # of the picture's height: what is higher is large enough for any network
 _ZOOMS = (2.0, 3.0, 4.5)
@@ -44,6 +45,7 @@ class Undo:
     change: Change
     fix: str
     fits: Callable[[PictureFacts], bool] = lambda facts: True  # noqa: ARG005  whether the pixels allow it at all
+    of_maps: bool = True  # False: a class map makes something of any part of a picture, and proves nothing by it
 
 
 def _turned(quarters: int) -> Change:
@@ -89,6 +91,11 @@ def _window(pixels: Pixels, x: float, y: float, zoom: float) -> View:
     return View(np.ascontiguousarray(pixels[top : top + height, left : left + width]), _SMALL * zoom)
 
 
+def _in_colour(facts: PictureFacts) -> bool:
+    """Neither an infrared picture, which is another domain whatever its range, nor one of a single tint."""
+    return _COLOURLESS < facts.chroma < _TINTED
+
+
 UNDO = (
     Undo("V:rotate-90", "orientation-wrong", _turned(1), "the picture is turned: rotate it by 90 degrees to the left"),
     Undo("V:rotate-270", "orientation-wrong", _turned(3), "the picture is turned: rotate it by 90 degrees to the right"),
@@ -99,17 +106,16 @@ UNDO = (
     ),
     Undo(
         "V:range-full", "colour-range-or-matrix", _stretched_range, "limited range is shown as full range",
-        fits=lambda facts: facts.luma_low >= _LOW - _SLACK and facts.luma_high <= _LOW + _SPAN + _SLACK
-        and facts.chroma < _TINTED,
+        fits=lambda facts: facts.luma_low >= _LOW - _SLACK and facts.luma_high <= _LOW + _SPAN + _SLACK and _in_colour(facts),
     ),
     Undo(
         "V:range-limited", "colour-range-or-matrix", _squeezed_range, "full range is taken for limited range",
-        fits=lambda facts: facts.chroma < _TINTED,
+        fits=_in_colour,
     ),
-    Undo("V:closer", "wrong-stream-profile", _closer, "objects are too small for the network's input"),
+    Undo("V:closer", "wrong-stream-profile", _closer, "objects are too small for the network's input", of_maps=False),
 )  # fmt: skip
 
 
-def ways(facts: PictureFacts) -> list[Undo]:
-    """Those that the pixels allow."""
-    return [undo for undo in UNDO if undo.fits(facts)]
+def ways(facts: PictureFacts, task: str) -> list[Undo]:
+    """Those that the pixels and what the model gives allow."""
+    return [undo for undo in UNDO if undo.fits(facts) and (undo.of_maps or task != "segment")]

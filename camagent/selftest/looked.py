@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from camagent.frame import Classes, ClassMap, Detections, Frame, Letterbox
 from camagent.pipeline import FilterRule, prepare
-from camagent.selftest.examination import Arrays, Examination, Run
+from camagent.selftest.examination import Examination, Run
 
 _THINGS = 0.01  # share of a map that is not background: seen at all
 _JUST = 0.999  # of the best score: so much lets the best box through
-_PATCH = 3  # cells of a map that are averaged before the likeliest place is looked for
 
 Place = tuple[float, float, float, float]  # x1 y1 x2 y2, 0..1 of the picture
 
@@ -27,7 +25,7 @@ class Looked:
     run: Run
     seen: bool
     best: float
-    place: Place | None = None  # of the best box, or of the cell of a map where something comes nearest to the background
+    place: Place | None = None  # of the best box
 
 
 def look(exam: Examination, frame: Frame) -> Looked:
@@ -43,7 +41,7 @@ def look(exam: Examination, frame: Frame) -> Looked:
             return Looked(frame, run, seen, best, _best_place(found if len(found) else _all_but_nothing(exam, run, best), run))
         case ClassMap() as found:
             things = float(found.shares(len(manifest.labels))[1:].sum())
-            return Looked(frame, run, things >= _THINGS, things, _nearest_thing(run.outputs, run.letterbox))
+            return Looked(frame, run, things >= _THINGS, things)
         case Classes():
             return Looked(frame, run, seen=True, best=reading.counts.score_max)
 
@@ -58,19 +56,6 @@ def _all_but_nothing(exam: Examination, run: Run, best: float) -> Detections | N
 
 def _best_place(found: Detections | None, run: Run) -> Place | None:
     return _relative(found.boxes[:1], run.letterbox) if found is not None and len(found) else None
-
-
-def _nearest_thing(outputs: Arrays, letterbox: Letterbox) -> Place | None:
-    """Where a class other than the first comes nearest to it; None where the map gives ids only."""
-    planes = outputs[0][0] if len(outputs) == 1 and outputs[0].ndim == 4 else np.zeros((0, 0, 0))
-    if planes.ndim != 3 or planes.shape[0] < 2 or planes.shape[0] > min(planes.shape[1:]):
-        return None
-    ahead = np.nan_to_num((planes[1:].max(axis=0) - planes[0]).astype(np.float32), posinf=0.0, neginf=0.0)
-    rows, columns = ahead.shape
-    y, x = np.unravel_index(int(cv2.blur(ahead, (_PATCH, _PATCH)).argmax()), ahead.shape)
-    cell = np.array([x / columns, y / rows, (x + 1) / columns, (y + 1) / rows])
-    size = np.array([letterbox.network_width, letterbox.network_height] * 2, np.float64)
-    return _relative(letterbox.to_source((cell * size)[None]), letterbox)
 
 
 def _relative(boxes: NDArray[np.floating], letterbox: Letterbox) -> Place:

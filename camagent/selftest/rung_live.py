@@ -33,7 +33,7 @@ _DULL = 3.0  # and its chroma, noise included
 _GREY, _FADED = 50.0, 0.5  # levels, and share of the known pictures' colour: infrared leaves less; asphalt alone is grey too
 _APART, _PLACES = 0.3, 3  # IoU of two places, and how many it takes to tell
 _HINT = 0.5  # of the threshold: scores that come so near to it, again and again, are something that is nearly seen
-_GAIN = 0.15  # by how much a way must raise the best score
+_GAIN = 0.3  # by how much a way must raise the best score: on empty scenes real networks rise by up to 0.28
 _ONE_OPINION = 2  # times the gain that a way must have where all frames show the same
 _MORE_THINGS = 0.02  # share of a map that is not background: enough to blame the picture for
 
@@ -129,25 +129,35 @@ class LiveRung:
         """Every way on the frame that comes nearest to something; what helps must hold on the others, too."""
         ranked = sorted(looked, key=lambda one: -one.best)
         first, others = ranked[0], ranked[1 : 1 + _HELD]
-        ways = axis_live.ways(statistics.picture_facts(rgb_pixels(first.frame, statistics.LOOK)))
+        task = self._exam.manifest.task
+        ways = axis_live.ways(statistics.picture_facts(rgb_pixels(first.frame, statistics.LOOK)), task)
         tried = [(undo, *self._best(first, undo)) for undo in ways]
         before = first.best
         trials = tuple(Trial(undo.axis, undo.cause, best, undo.fix) for undo, _, best in tried)
         still = _still(first.frame, [one.frame for one in others])
-        gain = (_MORE_THINGS if self._exam.manifest.task == "segment" else _GAIN) * (_ONE_OPINION if still else 1)
+        gain = (_MORE_THINGS if task == "segment" else _GAIN) * (_ONE_OPINION if still else 1)
         able = [(best, undo) for undo, seen, best in tried if seen and best >= before + gain]
-        if still and self._exam.manifest.task == "segment":
+        if still and task == "segment":
             return None, trials  # a map makes something of any ground; one picture many times over proves nothing
         for best, undo in sorted(able, key=lambda entry: -entry[0]):
-            held = [self._best(one, undo)[0] for one in others]
-            if sum(held) < min(_CONFIRM, len(held)):
+            if not self._holds(undo, others):
                 continue  # chance, on the frame that it was chosen by
             rivals = tuple(other.cause for gain, other in able if other.cause != undo.cause and gain >= best - 0.05)
             evidence = {"best score before": round(before, 3), "best score after": round(best, 3), "change": undo.fix,
                         "threshold": self._exam.manifest.thresholds.min_score}  # fmt: skip
-            verified = True if held and not still else None
+            verified = True if others and not still else None
             return cause(undo.cause, evidence, others=rivals, verified=verified, margin=best - before), trials
         return None, trials
+
+    def _holds(self, undo: axis_live.Undo, others: Sequence[Looked]) -> bool:
+        """Whether a way helps on most of the other frames, too; no more of them are tried than it takes to know."""
+        wanted = min(_CONFIRM, len(others))
+        helped = 0
+        for left, one in zip(range(len(others), 0, -1), others, strict=True):
+            if helped >= wanted or helped + left < wanted:
+                break
+            helped += self._best(one, undo)[0]
+        return helped >= wanted
 
     def _best(self, before: Looked, undo: axis_live.Undo) -> tuple[bool, float]:
         """Whether anything is seen then, and the best score of all views."""
