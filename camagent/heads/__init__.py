@@ -6,7 +6,7 @@ from importlib import import_module
 from types import MappingProxyType
 
 from camagent.errors import HeadMismatch
-from camagent.heads.base import Decoded, Head, HeadContext, HeadFactory, SemanticMap
+from camagent.heads.base import Decoded, Head, HeadContext, HeadFactory, SemanticMap, Sighting
 
 # name -> (module, factory, task)
 HEADS = MappingProxyType({
@@ -63,4 +63,15 @@ def require_known(name: str) -> None:
         )
 
 
-__all__ = ["HEADS", "USUAL_SCALE", "Decoded", "Head", "HeadContext", "SemanticMap", "build_head", "require_known", "task_of"]
+__all__ = [
+    "HEADS",
+    "USUAL_SCALE",
+    "Decoded",
+    "Head",
+    "HeadContext",
+    "SemanticMap",
+    "Sighting",
+    "build_head",
+    "require_known",
+    "task_of",
+]

@@ -62,6 +62,19 @@ def encode_class(class_map: ClassMap, class_id: int) -> Rle:
     return _pack(where[real], height, width)
 
 
+def encode_window(mask: NDArray[np.bool_], left: int, top: int, height: int, width: int) -> Rle:
+    """A mask that covers a window of a picture (height, width) and is empty around it, without ever building the whole."""
+    columns = np.zeros((mask.shape[1], mask.shape[0] + 2), np.bool_)  # with a row of nothing above and below
+    columns[:, 1:-1] = mask.T
+    column, row = np.nonzero(columns[:, 1:] != columns[:, :-1])
+    where = (left + column) * height + top + row
+    joined = where[1:] == where[:-1]  # a run to the lower edge goes on at the upper edge of the next column
+    real = np.ones(len(where), np.bool_)
+    real[1:] &= ~joined
+    real[:-1] &= ~joined
+    return _pack(where[real & (where < height * width)], height, width)
+
+
 def decode(rle: Rle) -> NDArray[np.bool_]:
     """Run lengths to the mask (height, width). Raises ValueError when the string is malformed or does not fill the size."""
     height, width = rle.size

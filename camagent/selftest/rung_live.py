@@ -10,7 +10,7 @@ from typing import cast
 import numpy as np
 
 from camagent.errors import BackendError, HeadMismatch, LabelCountMismatch
-from camagent.frame import Classes, ClassMap, Detections, Frame
+from camagent.frame import ClassMap, Detections, Frame, outcome_parts
 from camagent.pipeline import Reading, prepare, rgb_frame, rgb_pixels
 from camagent.selftest import axis_live, showing, statistics
 from camagent.selftest.examination import Examination, OutOfBudget, Run
@@ -189,17 +189,16 @@ def _seen(exam: Examination, run: Run) -> tuple[bool, float, tuple[float, float,
     """Whether anything is seen at the bundle's threshold, the best score (of a map the area of things), and where it is."""
     manifest = exam.manifest
     reading: Reading = exam.read(manifest, run)
-    match reading.outcome:
-        case Detections() as found:
-            seen = bool((found.scores >= manifest.thresholds.min_score).any())
-            size = np.array([run.letterbox.source_width, run.letterbox.source_height] * 2, np.float64)
-            place = tuple(float(value) for value in found.boxes[0] / size) if len(found) else None
-            return seen, reading.counts.score_max, cast("tuple[float, float, float, float] | None", place)
-        case ClassMap() as found:
-            things = float(found.shares(len(manifest.labels))[1:].sum())
-            return things >= _THINGS, things, None
-        case Classes():
-            return True, reading.counts.score_max, None
+    parts = outcome_parts(reading.outcome)
+    boxes = next((part for part in parts if isinstance(part, Detections)), None)
+    areas = next((part for part in parts if isinstance(part, ClassMap)), None)
+    things = areas.things(len(manifest.labels)) if areas is not None else 0.0
+    if boxes is None:
+        return (things >= _THINGS, things, None) if areas is not None else (True, reading.counts.score_max, None)
+    seen = things >= _THINGS or bool((boxes.scores >= manifest.thresholds.min_score).any())
+    size = np.array([run.letterbox.source_width, run.letterbox.source_height] * 2, np.float64)
+    place = tuple(float(value) for value in boxes.boxes[0] / size) if len(boxes) else None
+    return seen, reading.counts.score_max, cast("tuple[float, float, float, float] | None", place)
 
 
 def _still(first: Frame, others: Sequence[Frame]) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from camagent.frame import Candidates, TensorSpec
+from camagent.frame import Candidates, Letterbox, TensorSpec
 from camagent.heads.base import SEEN_SCORE, Arrays, Head, HeadContext
 
 Box = tuple[float, float, float, float]
@@ -158,3 +158,20 @@ def from_center(x: float, y: float, width: float, height: float) -> Box:
 
 def sigmoid(value: float) -> float:
     return 1 / (1 + math.exp(-value))
+
+
+def instance_probability(
+    prototypes: NDArray[Any], coefficients: Sequence[float] | NDArray[Any], column: int, row: int, letterbox: Letterbox
+) -> float:
+    """How probably a source pixel belongs to an object: sigmoid on the grid, then bilinear between cells, clamped there."""
+    count, rows, columns = prototypes.shape
+    x = ((column + 0.5) * letterbox.scale_x + letterbox.offset_x) * columns / letterbox.network_width - 0.5
+    y = ((row + 0.5) * letterbox.scale_y + letterbox.offset_y) * rows / letterbox.network_height - 0.5
+    total = 0.0
+    for below, share_y in ((0, 1 - (y - math.floor(y))), (1, y - math.floor(y))):
+        for beside, share_x in ((0, 1 - (x - math.floor(x))), (1, x - math.floor(x))):
+            at_y = min(max(math.floor(y) + below, 0), rows - 1)
+            at_x = min(max(math.floor(x) + beside, 0), columns - 1)
+            value = sum(float(coefficients[i]) * float(prototypes[i, at_y, at_x]) for i in range(count))
+            total += share_y * share_x * sigmoid(value)
+    return total
