@@ -6,7 +6,7 @@ Nothing is multiplied before it is known which objects are kept, and then only u
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from camagent.frame import FloatArray, InstanceMask, Letterbox, MaskParts
 from camagent.heads.base import Arrays, HeadContext
 from camagent.heads.cells import as_float32, sigmoid
-from camagent.heads.levels import grid_of
+from camagent.heads.levels import by_stride, grid_of, map_grids
 
 _STRIDES = (2, 4, 8)  # of the prototypes' grid; 4 in every model of these families
 
@@ -31,6 +31,15 @@ class Prototypes:
         return MaskParts(as_float32(outputs[self.output])[0], coefficients)
 
 
+@dataclass(frozen=True, slots=True)
+class SplitOff:
+    """Outputs that a detection head reads, without those that belong to masks."""
+
+    coefficients: tuple[int, ...]  # per level, the finest first
+    rest: tuple[int, ...]
+    context: HeadContext  # of the rest
+
+
 def find_prototypes(context: HeadContext) -> Prototypes | None:
     """The one output 1 x k x H x W on a grid over the whole input that is finer than every other; None where there is none."""
     maps = [(index, spec.shape) for index, spec in enumerate(context.outputs) if len(spec.shape) == 4]
@@ -40,6 +49,25 @@ def find_prototypes(context: HeadContext) -> Prototypes | None:
     ]
     count = found[0][1][1] if len(found) == 1 else None
     return Prototypes(found[0][0], count) if count else None
+
+
+def split_off(context: HeadContext, prototypes: Prototypes, channels: int) -> SplitOff | None:
+    """Takes the prototypes and, per level, one map of `channels` channels away, the last of a level where several have them.
+
+    None where a level has none, or where the outputs are no maps on 2 to 4 grids of a pyramid.
+    """
+    others = [index for index in range(len(context.outputs)) if index != prototypes.output]
+    specs = [context.outputs[index] for index in others]
+    levels = by_stride(context, map_grids(replace(context, outputs=specs)))
+    if levels is None:
+        return None
+    fitting = [[index for index in group if specs[index].shape[1] == channels] for group in levels.values()]
+    if not all(fitting):
+        return None
+    taken = [own[-1] for own in fitting]
+    rest = [index for index in range(len(specs)) if index not in taken]
+    left = replace(context, outputs=[specs[index] for index in rest])
+    return SplitOff(tuple(others[index] for index in taken), tuple(others[index] for index in rest), left)
 
 
 def cut(parts: MaskParts, rows: NDArray[np.intp], boxes: FloatArray, letterbox: Letterbox) -> tuple[InstanceMask, ...]:
