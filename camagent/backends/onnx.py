@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camagent.backends import BackendOptions
+from camagent.backends.auxiliary import is_auxiliary, value_of
 from camagent.errors import BackendError
 from camagent.frame import TensorSpec
 
@@ -17,10 +18,14 @@ _DTYPES = {
     "tensor(int8)": "int8", "tensor(int32)": "int32", "tensor(int64)": "int64", "tensor(bool)": "bool",
 }  # fmt: skip
 _ERRORS_ONLY = 3
+_COLORS = 3
 
 
 class OnnxBackend:
-    """One InferenceSession. Spinning is off: an idle worker must not burn the core that the decoder needs."""
+    """One InferenceSession. Spinning is off: an idle worker must not burn the core that the decoder needs.
+
+    Inputs that only ask for the picture's size (auxiliary.py) are fed here and are not among `inputs`.
+    """
 
     def __init__(self, model: bytes, options: BackendOptions) -> None:
         """Loads the model. Raises BackendError with the runtime's own words."""
@@ -37,15 +42,23 @@ class OnnxBackend:
                 evidence={"ONNX Runtime says": _first_line(exc), "bytes": len(model), "begins with": model[:8].hex(" ")},
                 fix="check that the file is a whole ONNX model, and build the bundle again",
             ) from exc
-        self.inputs: Sequence[TensorSpec] = tuple(_spec(node) for node in self._session.get_inputs())
+        declared = tuple(_spec(node) for node in self._session.get_inputs())
+        self._auxiliary = tuple(spec for spec in declared if is_auxiliary(spec)) if len(declared) > 1 else ()
+        self.inputs: Sequence[TensorSpec] = tuple(spec for spec in declared if spec not in self._auxiliary)
         self.outputs: Sequence[TensorSpec] = tuple(_spec(node) for node in self._session.get_outputs())
         self._input = self.inputs[0].name
+        self._sizes: dict[str, NDArray[np.generic]] = {}  # what the auxiliary inputs get, for pictures of `_fed`
+        self._fed: tuple[int, ...] = ()
         self._names = [spec.name for spec in self.outputs]
 
     def infer(self, tensor: NDArray[np.generic]) -> Sequence[NDArray[np.generic]]:
         """Runs the model once; see `Backend.infer`."""
+        if self._auxiliary and tensor.shape != self._fed:
+            height, width = tensor.shape[1:3] if tensor.shape[-1] == _COLORS else tensor.shape[-2:]
+            self._sizes = {spec.name: value_of(spec, width, height) for spec in self._auxiliary}
+            self._fed = tensor.shape
         try:
-            outputs: Sequence[NDArray[np.generic]] = self._session.run(self._names, {self._input: tensor})
+            outputs: Sequence[NDArray[np.generic]] = self._session.run(self._names, {self._input: tensor, **self._sizes})
         except Exception as exc:  # the runtime's exceptions share no public root
             raise BackendError(
                 "ONNX Runtime failed on a frame",

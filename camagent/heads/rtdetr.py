@@ -35,7 +35,7 @@ class RtDetr:
     Queries: x y w h, 0..1 of the picture, class scores 0..1; score = best class (ultralytics: nn/modules/head.py,
     RTDETRDecoder).
     The authors' export (lyuwenyu/RT-DETR: rtdetr_pytorch/tools/export_onnx.py) has chosen classes and scaled the corners
-    x1 y1 x2 y2 to the size that it was given as a second input: here it must have been the network's, or 1 x 1.
+    x1 y1 x2 y2 to the size that it was given as a second input: the backend gives the network's.
     Labels are the integers; where both outputs are floats, they come first. A label that is not in the list is background.
     """
 
