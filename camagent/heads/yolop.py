@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from camagent.frame import NO_LABEL, FloatArray
+from camagent.frame import NO_LABEL, Candidates, FloatArray
 from camagent.heads.anchors import BOX, COUNT
 from camagent.heads.base import (
     Arrays,
@@ -38,10 +38,11 @@ class YoloP:
     Boxes are yolov5's: x y w h, objectness, classes; there is one class in the published model. Of the maps the drivable area
     comes first and the lane lines second, as exported (hustvl/YOLOP: export_onnx.py, lib/models/YOLOP.py). A pixel belongs to
     one of them where its second channel is above its first, and to the lane where it belongs to both, since lines lie on the
-    road. The labels are those of the boxes, then the drivable area's, then the lane's; background has none.
+    road. The labels are those of the boxes, then the drivable area's, then the lane's; background has none. With labels for the
+    boxes alone the maps are left alone.
     """
 
-    __slots__ = ("_classes", "_drive", "_height", "_lane", "_params", "_rows", "_width")
+    __slots__ = ("_classes", "_drive", "_height", "_lane", "_only_boxes", "_params", "_rows", "_width")
 
     def __init__(self, context: HeadContext) -> None:
         """Raises HeadMismatch for other outputs or a wrong param, LabelCountMismatch for another number of labels."""
@@ -61,14 +62,18 @@ class YoloP:
         self._rows, self._classes = flat[0], columns - BOX
         self._drive, self._lane = maps if self._params.maps == "drive-lane" else maps[::-1]
         where = f"{describe([context.outputs[flat[0]]])}: 5 + classes; drivable area and lane"
-        require_classes(context, _NAME, self._classes + _MAPS, where)
+        self._only_boxes = context.classes == self._classes
+        if not self._only_boxes:
+            require_classes(context, _NAME, self._classes + _MAPS, where)
 
-    def decode(self, outputs: Arrays, min_score: float) -> Sighting:
+    def decode(self, outputs: Arrays, min_score: float) -> Sighting | Candidates:
         """Three outputs, float, as checked. Boxes in pixels of the network input, in row order, not clipped."""
         rows = as_float32(outputs[self._rows])[0]
         found = score_objectness([rows], "probabilities", min_score)
         scale = unit_scale(self._params.boxes, rows[:, 0], self._width, self._height)
         boxes = found.candidates(corners(rows[found.cells, :4], scale))
+        if self._only_boxes:
+            return boxes
         drive, lane = (as_float32(outputs[index])[0] for index in (self._drive, self._lane))
         return Sighting(boxes, _road(drive, lane, self._classes))
 

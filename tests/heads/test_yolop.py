@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from camagent.errors import HeadMismatch, LabelCountMismatch
-from camagent.frame import NO_LABEL
+from camagent.frame import NO_LABEL, Candidates
 from camagent.heads import Sighting, build_head
 from camagent.heads.yolop import YoloP
 from tests.heads import reference
@@ -77,10 +77,19 @@ def test_values_that_no_healthy_model_gives_raise_no_warning() -> None:
                 changed = outputs(1)
                 changed[index].reshape(-1)[::3] = value
                 found = head.decode(changed, 0.1)
+                assert isinstance(found, Sighting)
                 assert 0 <= found.areas.score_max <= 1
         nothing = head.decode([np.full_like(output, np.nan) for output in outputs(1)], 0.0)
+    assert isinstance(nothing, Sighting)
     assert (len(nothing.candidates.scores), nothing.areas.score_max) == (0, 0.0)
     assert (nothing.areas.ids == NO_LABEL).all()
+
+
+def test_with_labels_for_the_boxes_alone_the_maps_are_left_alone() -> None:
+    given_outputs = outputs(2, classes=2)
+    head = YoloP(context(*(o.shape for o in given_outputs), classes=2, size=SIZE))
+    assert isinstance(head.decode(given_outputs, 0.4), Candidates)
+    reference.check(head, given_outputs, reference.yolov5(given_outputs[0]), 0.4)
 
 
 MAP = (1, 2, 640, 640)
@@ -114,8 +123,8 @@ def test_other_outputs_are_refused_with_both_sides(shapes: list[tuple[int | None
 
 def test_labels_are_those_of_boxes_and_maps_together() -> None:
     with pytest.raises(LabelCountMismatch) as refusal:
-        build_head("yolop", context((1, 25200, 6), MAP, MAP, classes=1, size=(640, 640)))
-    assert (refusal.value.classes, refusal.value.evidence["labels"]) == (3, "1")
+        build_head("yolop", context((1, 25200, 6), MAP, MAP, classes=2, size=(640, 640)))
+    assert (refusal.value.classes, refusal.value.evidence["labels"]) == (3, "2")
     assert "drivable area and lane" in refusal.value.evidence["classes in the model"]
 
 
