@@ -26,8 +26,11 @@ from camagent.frame import ClassMap, Detections, InstanceMask, Scene
 from camagent.golden import recall
 from camagent.models import load
 from camagent.pipeline import rgb_frame
+from camagent.selftest.case import Case
+from camagent.selftest.examine import examine
 from camagent.sinks import annotate
 from firmware_pkg.errors import GoldenFailed
+from firmware_pkg.manifest import Expectation
 from firmware_pkg.verify import Policy
 from tests.signing.support import key
 from tests.support.agent import Agent, Listener, camera
@@ -170,10 +173,23 @@ def test_golden_pictures_hold_the_masks_to_account(tmp_path: Path) -> None:
     assert recall(older, made.manifest.golden[0].expect, 0.5) == 1.0  # a bundle that says nothing of masks
 
 
-def replace_share(item: Any) -> Any:
-    import msgspec
+def replace_share(item: Expectation) -> Expectation:
+    return Expectation(label=item.label, score=item.score, box_norm=item.box_norm)
 
-    return msgspec.structs.replace(item, share=None)
+
+@pytest.mark.parametrize(
+    ("coefficients", "causes"), [(1.0, []), (0.0, ["mask-branch-degraded"]), (-1.0, ["mask-branch-degraded"])]
+)
+def test_the_self_test_names_a_mask_branch_that_says_nothing(coefficients: float, causes: list[str], tmp_path: Path) -> None:
+    with seg_bundle(tmp_path).open("rb") as source:
+        made = load(source, ALLOWED, backends=["onnx"], backend="auto", device="", golden=True)
+    model = save(tmp_path / "other.onnx", partial(seg_network, coefficients=coefficients)).read_bytes()
+    report = examine(Case(replace(made, model=model)))
+    assert [cause.id for cause in report.causes] == causes
+    assert report.verdict == ("fault" if causes else "healthy")
+    if causes:
+        assert report.causes[0].evidence["objects whose boxes are back"] == "100%"
+        assert report.causes[0].evidence["of these with their masks"] == "0%"
 
 
 def test_masks_are_drawn_where_the_objects_are(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from camagent.selftest.examination import Examination, OutOfBudget
 from camagent.selftest.explanation import STUCK, explain
 from camagent.selftest.ladder import Outcome
 from camagent.selftest.margin import Score
+from camagent.selftest.mask_branch import masks_lost
 from camagent.selftest.report import Cause, Tell, Trial, Value
 from camagent.selftest.rung_backend import of_error
 from camagent.selftest.search import Search
@@ -74,6 +75,9 @@ class GoldenPictureRung:
             if stuck is not None:
                 return Outcome("fail", measured, (stuck,))
             exam.model_trusted = not mended
+            hollow = masks_lost(exam)
+            if hollow is not None:
+                return Outcome("fail", measured, (*self._verified(mended, scores), hollow))
             return Outcome("fail" if mended else "pass", measured, tuple(self._verified(mended, scores)))
         causes, found = explain(exam, scores, tell)
         weak = all(score.share >= _WORKS and not score.clutter and score.sane > _WORKS for score in scores)
