@@ -22,12 +22,16 @@ from pycocotools import mask as coco
 from camagent import cli, golden
 from camagent.backends import BackendOptions
 from camagent.bodies import schemas
+from camagent.config import Camera
 from camagent.frame import ClassMap, Detections, InstanceMask, Scene
 from camagent.golden import recall
+from camagent.messages import Topics
 from camagent.models import load
 from camagent.pipeline import rgb_frame
 from camagent.selftest.case import Case
 from camagent.selftest.examine import examine
+from camagent.selftest.probes import Voice, typical_bytes
+from camagent.selftest.sample import LiveSample
 from camagent.sinks import annotate
 from firmware_pkg.errors import GoldenFailed
 from firmware_pkg.manifest import Expectation
@@ -190,6 +194,17 @@ def test_the_self_test_names_a_mask_branch_that_says_nothing(coefficients: float
     if causes:
         assert report.causes[0].evidence["objects whose boxes are back"] == "100%"
         assert report.causes[0].evidence["of these with their masks"] == "0%"
+
+
+def test_a_typical_message_with_masks_is_larger(tmp_path: Path) -> None:
+    voice = Voice(Topics("camagent", "cam-01"), 1, lambda: 0.0, 1, lambda: 1, lambda *_: None)
+    sizes = []
+    for number, made in enumerate((seg_bundle, scene_bundle)):
+        (folder := tmp_path / str(number)).mkdir()
+        with made(folder).open("rb") as source:
+            bundle = load(source, ALLOWED, backends=["onnx"], backend="auto", device="", golden=True)
+        sizes.append(typical_bytes(voice, Camera(name="front", url="x"), bundle, LiveSample()))
+    assert sizes[0] > sizes[1] + 8000
 
 
 def test_masks_are_drawn_where_the_objects_are(tmp_path: Path) -> None:
