@@ -84,7 +84,7 @@ class OdSeg:
         logits = _open(self._params.masks, wanted=not within_unit(planes, top))
         floor = logit(self._params.mask_score) if logits else self._params.mask_score
         ids += np.uint8(self._classes - 1)
-        ids[~(best >= floor)] = NO_LABEL
+        np.copyto(ids, NO_LABEL, where=~(best >= floor))
         best_of_all = float(sigmoid(np.array([top], np.float32))[0]) if logits else top
         return SemanticMap(ids, share(best_of_all), NO_LABEL)
 
