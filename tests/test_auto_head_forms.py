@@ -20,8 +20,8 @@ from camagent.selftest import auto_head
 from camagent.selftest.known import Known
 from firmware_pkg.manifest import Artifact, HeadSpec, InputSpec, Manifest
 from tests.support import forms
-from tests.support.form_table import FORMS
-from tests.support.forms import Form
+from tests.support.form_table import FORMS, ssd_seven
+from tests.support.forms import Form, Outputs, Stage
 from tests.test_refusals import sections
 
 Capture = pytest.CaptureFixture[str]
@@ -136,6 +136,24 @@ def test_a_bundle_of_every_form_passes_the_self_test_without_a_doubt(form: Form,
     assert (report["verdict"], report["causes"]) == ("healthy", [])
     doubted = {step["id"]: step["measured"] for step in report["steps"] if step["status"] in {"warn", "fail"}}
     assert set(doubted) <= {"bundle"}, doubted  # it is not signed
+
+
+def test_an_ssd_whose_first_id_is_the_background_is_found_with_its_param(tmp_path: Path, capsys: Capture) -> None:
+    def counted_from_one(stage: Stage) -> Outputs:
+        made = ssd_seven(stage)
+        made["out0"][..., 1] += 1
+        return made
+
+    assert create(Form("SSD, ids from 1", "ssd", counted_from_one), tmp_path, 1).exists()
+    assert "head: ssd (first_class = 1), for it sees" in capsys.readouterr().out
+
+
+def test_sizes_that_the_agent_feeds_are_nothing_to_look_at(tmp_path: Path, capsys: Capture) -> None:
+    for form in (form for form in FORMS if form.inputs):
+        assert cli.run(["model", "inspect", str(forms.write(form, tmp_path / "m.onnx", 1))]) == 0
+        said = capsys.readouterr().out
+        assert "fed by the agent" in said
+        assert "look at" not in said
 
 
 def test_the_manual_shows_what_an_undecided_head_is_told_as(tmp_path: Path, capsys: Capture) -> None:

@@ -149,7 +149,7 @@ def _of_graph(graph: GraphFacts) -> list[str]:
         )
     found += [
         f"input {tensor.name} is {tensor.dtype}: the agent gives float32 or uint8"
-        for tensor in graph.inputs
+        for tensor in pictures(graph.inputs)
         if tensor.dtype not in ("float32", "uint8")
     ]
     return found
