@@ -20,6 +20,7 @@ import msgspec
 from camagent import __version__, vitals
 from camagent.backends import BackendOptions, installed, open_backend
 from camagent.backends.auxiliary import is_auxiliary
+from camagent.backends.onnx import OnnxProfiler, runtime_version
 from camagent.bodies import AgentHealthBody, BundleStateBody, encode
 from camagent.bundles import Bundles
 from camagent.camera import CameraRunner, Surroundings
@@ -378,7 +379,8 @@ def _require_same_owner(old: Config, new: Config) -> None:
 # what commands, pages and self-test need of the stages: nobody but this module imports them
 __all__ = [
     "HEADS", "RLE", "USUAL_SCALE", "Agent", "Author", "BackendHung", "BackendOptions", "FilterRule", "HeadFit", "Observer",
-    "Reading", "Steps", "TensorSpec", "TrustDesk", "UsableBundle", "Workbench", "body_of", "check", "fits", "head_of",
-    "heads_for", "installed", "is_auxiliary", "load_model", "named_frames", "one_picture", "open_backend", "passed_over",
-    "picture_frame", "prepare", "read", "rgb_frame", "rgb_pixels", "rule_for", "task_of", "usable",
+    "OnnxProfiler", "Reading", "Steps", "TensorSpec", "TrustDesk", "UsableBundle", "Workbench", "body_of", "check", "fits",
+    "head_of", "heads_for", "installed", "is_auxiliary", "load_model", "named_frames", "one_picture", "open_backend",
+    "passed_over", "picture_frame", "prepare", "read", "rgb_frame", "rgb_pixels", "rule_for", "runtime_version", "task_of",
+    "usable",
 ]  # fmt: skip

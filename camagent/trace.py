@@ -1,7 +1,7 @@
 """Where a frame's time goes: a file of Chrome trace events (JSON array format), to be opened in ui.perfetto.dev.
 
-One row for each camera's decoding, one for its worker; a gap between them is a frame that waited for the model. A file whose
-process was killed lacks its closing bracket, which the viewers forgive.
+One row for each camera's decoding, one for its worker, and an arrow from a frame's decoding to its preparation: a long one is a
+frame that waited for the model. A file whose process was killed lacks its closing bracket, which the viewers forgive.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -18,9 +19,19 @@ from typing import Any, Self
 from camagent.errors import FileUnusable
 from camagent.frame import Latency, Result
 
-LIMIT_BYTES = 256 << 20  # half a million frames; a trace that was forgotten must not fill the disk
+LIMIT_BYTES = 256 << 20  # 300,000 frames; a trace that was forgotten must not fill the disk
 _ROWS = ("decode", "worker")
+_STEPS = ("preprocess", "infer", "postprocess")
 _log = logging.getLogger("camagent")
+
+
+@dataclass(slots=True)
+class _Camera:
+    """A camera's rows: the number of the first, how many frames it had, and when its last decoding ended (microseconds)."""
+
+    row: int
+    frames: int = 0
+    decoded: int = 0
 
 
 class Trace:
@@ -34,25 +45,24 @@ class Trace:
         """
         self._path, self._left = path, limit
         self._lock = Lock()
-        self._rows: dict[str, int] = {}
+        self._cameras: dict[str, _Camera] = {}
         self._ended = False
         try:
             self._file = path.open("w", encoding="utf-8")
             self._file.write("[\n")
+            self._first = True
+            self._write({"name": "process_name", "ph": "M", "tid": 0, "args": {"name": "camagent"}})
         except OSError as exc:
             raise FileUnusable.of(exc, path) from exc
-        self._first = True
 
     def frame(self, camera: str, result: Result, done: float) -> None:
         """The spans of one frame whose last step ended at `done` (monotonic seconds)."""
-        spans = tuple(_spans(result.latency, result.frame.arrived, done))
         with self._lock:
             if self._ended:
                 return
             try:
-                row = self._row_of(camera)
-                for place, name, start, length in spans:
-                    self._write({"name": name, "ph": "X", "ts": start, "dur": length, "tid": row + _ROWS.index(place)})
+                for event in _events(self._camera(camera), result, done):
+                    self._write(event)
             except OSError as exc:
                 self._end(f"{exc.strerror}")
             else:
@@ -76,14 +86,14 @@ class Trace:
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def _row_of(self, camera: str) -> int:
-        """The first of a camera's rows; their names are written once."""
-        if camera not in self._rows:
-            first = self._rows[camera] = 1 + len(self._rows) * len(_ROWS)
-            for number, place in enumerate(_ROWS):
-                named = {"name": f"{camera} {place}"}
-                self._write({"name": "thread_name", "ph": "M", "tid": first + number, "args": named})
-        return self._rows[camera]
+    def _camera(self, name: str) -> _Camera:
+        """A camera's rows; their names are written once."""
+        if name not in self._cameras:
+            found = self._cameras[name] = _Camera(1 + len(self._cameras) * len(_ROWS))
+            for number, place in enumerate(_ROWS, found.row):
+                self._write({"name": "thread_name", "ph": "M", "tid": number, "args": {"name": f"{name} {place}"}})
+                self._write({"name": "thread_sort_index", "ph": "M", "tid": number, "args": {"sort_index": number}})
+        return self._cameras[name]
 
     def _write(self, event: dict[str, Any]) -> None:
         line = ("" if self._first else ",\n") + json.dumps({"pid": os.getpid(), **event})
@@ -96,12 +106,29 @@ class Trace:
         _log.warning("the trace %s ends here: %s", self._path, why)
 
 
-def _spans(latency: Latency, arrived: float, done: float) -> Iterator[tuple[str, str, int, int]]:
-    """(row, step, start, length) in microseconds, from the step's lengths and the moment when the last one ended."""
-    at = done
-    for name in ("postprocess", "infer", "preprocess"):
-        length = getattr(latency, name) / 1e3
-        at -= length
-        yield "worker", name, round(at * 1e6), round(length * 1e6)
-    length = latency.decode / 1e3
-    yield "decode", "decode", round(min(arrived, at - length) * 1e6), round(length * 1e6)
+def _events(camera: _Camera, result: Result, done: float) -> Iterator[dict[str, Any]]:
+    """A frame's steps back from `done`, when the last one ended (monotonic seconds), and the arrow between its rows."""
+    camera.frames += 1
+    about = {"cat": "frame", "args": {"frame": camera.frames, "pts": result.frame.pts}}
+    begins = _begins(result.latency, done)
+    for step, start, end in zip(_STEPS, begins, [*begins[1:], _us(done)], strict=True):
+        yield {"name": step, "ph": "X", "ts": start, "dur": end - start, "tid": camera.row + 1, **about}
+    length = _us(result.latency.decode / 1e3)
+    # a decoder that reorders gives out frames whose packets came long before: rows that overlap are not drawn
+    start = max(min(_us(result.frame.arrived), begins[0] - length), camera.decoded)
+    camera.decoded = start + length
+    yield {"name": "decode", "ph": "X", "ts": start, "dur": length, "tid": camera.row, **about}
+    arrow = {"name": "waits", "cat": "frame", "id": camera.frames << 16 | camera.row}  # Perfetto passes over other than numbers
+    yield {"ph": "s", "ts": start, "tid": camera.row, **arrow}
+    yield {"ph": "f", "bp": "e", "ts": max(start, begins[0]), "tid": camera.row + 1, **arrow}
+
+
+def _begins(latency: Latency, done: float) -> list[int]:
+    """When each step began. A step ends exactly where the next begins: viewers drop spans that overlap by a tick."""
+    after = (latency.preprocess + latency.infer + latency.postprocess, latency.infer + latency.postprocess, latency.postprocess)
+    return [_us(done - length / 1e3) for length in after]
+
+
+def _us(seconds: float) -> int:
+    """Whole microseconds: fractions would let neighbours overlap once a viewer counts in nanoseconds."""
+    return round(seconds * 1e6)

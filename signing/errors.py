@@ -7,13 +7,11 @@ CodedError
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import ClassVar
 
 PRINTABLE_LIMIT = 200
-_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})  # control, format (bidirectional marks too), surrogates
 
 
 class CodedError(Exception):
@@ -51,7 +49,8 @@ class CodedError(Exception):
 def printable(text: object, limit: int = PRINTABLE_LIMIT) -> str:
     """Foreign text (a broker's, a model's, a file name) made safe for terminal, log and audit.
 
-    Control, format and bidirectional characters become escapes, and what is longer than `limit` is cut with an ellipsis.
+    Control, format and bidirectional characters, and blanks other than the space, become escapes; what is longer than `limit`
+    is cut with an ellipsis.
     """
     raw = str(text)
     kept = raw if raw.isascii() and raw.isprintable() else "".join(map(_escape, raw[: limit + 1]))
@@ -59,6 +58,4 @@ def printable(text: object, limit: int = PRINTABLE_LIMIT) -> str:
 
 
 def _escape(char: str) -> str:
-    if unicodedata.category(char) not in _HIDDEN:
-        return char
-    return char.encode("unicode_escape").decode("ascii")
+    return char if char.isprintable() else char.encode("unicode_escape").decode("ascii")

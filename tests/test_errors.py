@@ -11,7 +11,7 @@ from signing.errors import printable
 
 NASTY = [
     "cam[/]", "\x1b[2J\x1b[31mred", "a\nerror[FAKE]: b", "\u202egnp.exe", "\x00", "\ud800", "<script>alert(1)</script>",
-    "a" * 5000, "\u200b\u200d\ufeff", "${HOME}", "%s%n", "ẞ汉字", "\r overwritten",
+    "a\u00a0b", "a" * 5000, "\u200b\u200d\ufeff", "${HOME}", "%s%n", "ẞ汉字", "\r overwritten",
 ]  # fmt: skip
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,19 +30,7 @@ class OnnxBackend:
 
     def __init__(self, model: bytes, options: BackendOptions) -> None:
         """Loads the model. Raises BackendError with the runtime's own words."""
-        import onnxruntime as ort  # noqa: PLC0415  40 MB that only this backend needs
-
-        _require_providers(options.providers, ort.get_available_providers())
-        try:
-            self._session: Any = ort.InferenceSession(
-                model, sess_options=session_options(options), providers=list(options.providers)
-            )
-        except Exception as exc:  # the runtime's exceptions share no public root
-            raise BackendError(
-                "ONNX Runtime cannot load this model",
-                evidence={"ONNX Runtime says": _first_line(exc), "bytes": len(model), "begins with": model[:8].hex(" ")},
-                fix="check that the file is a whole ONNX model, and build the bundle again",
-            ) from exc
+        self._session: Any = _open(model, options, session_options(options))
         declared = tuple(_spec(node) for node in self._session.get_inputs())
         self._auxiliary = tuple(spec for spec in declared if is_auxiliary(spec)) if len(declared) > 1 else ()
         self.inputs: Sequence[TensorSpec] = tuple(spec for spec in declared if spec not in self._auxiliary)
@@ -57,19 +46,41 @@ class OnnxBackend:
             height, width = tensor.shape[1:3] if tensor.shape[-1] == _COLORS else tensor.shape[-2:]
             self._sizes = {spec.name: value_of(spec, width, height) for spec in self._auxiliary}
             self._fed = tensor.shape
-        try:
-            outputs: Sequence[NDArray[np.generic]] = self._session.run(self._names, {self._input: tensor, **self._sizes})
-        except Exception as exc:  # the runtime's exceptions share no public root
-            raise BackendError(
-                "ONNX Runtime failed on a frame",
-                evidence={"ONNX Runtime says": _first_line(exc), "input": f"{tensor.shape} {tensor.dtype}"},
-                fix="compare the manifest's input with 'camagent model inspect'",
-            ) from exc
-        return outputs
+        return _run(self._session, self._names, {self._input: tensor, **self._sizes})
 
     def close(self) -> None:
         """Frees the session."""
         self._session = None
+
+
+class OnnxProfiler:
+    """A session whose runtime writes down what every operator takes, and which takes all inputs by name."""
+
+    def __init__(self, model: bytes, options: BackendOptions, folder: Path | None) -> None:
+        """Loads the model as the backend does. Raises BackendError.
+
+        The runtime's file comes to lie in `folder`; without one nothing is written down, to see what the writing costs.
+        """
+        prepared = session_options(options)
+        if folder is not None:
+            prepared.enable_profiling = True
+            prepared.profile_file_prefix = str(folder / "operators")
+        self._session: Any = _open(model, options, prepared)
+
+    def run(self, feeds: Mapping[str, NDArray[np.generic]]) -> None:
+        """One inference; what it gives is let go. Raises BackendError."""
+        _run(self._session, None, feeds)
+
+    def end(self) -> Path:
+        """Ends the profile: the runtime's file, Chrome trace events."""
+        return Path(self._session.end_profiling())
+
+
+def runtime_version() -> str:
+    """Of ONNX Runtime."""
+    import onnxruntime as ort  # noqa: PLC0415
+
+    return str(ort.__version__)
 
 
 def session_options(options: BackendOptions) -> Any:
@@ -86,6 +97,33 @@ def session_options(options: BackendOptions) -> Any:
     for key, value in options.extra.items():
         made.add_session_config_entry(key, value)
     return made
+
+
+def _open(model: bytes, options: BackendOptions, prepared: Any) -> Any:
+    import onnxruntime as ort  # noqa: PLC0415  40 MB that only this backend needs
+
+    _require_providers(options.providers, ort.get_available_providers())
+    try:
+        return ort.InferenceSession(model, sess_options=prepared, providers=list(options.providers))
+    except Exception as exc:  # the runtime's exceptions share no public root
+        raise BackendError(
+            "ONNX Runtime cannot load this model",
+            evidence={"ONNX Runtime says": _first_line(exc), "bytes": len(model), "begins with": model[:8].hex(" ")},
+            fix="check that the file is a whole ONNX model, and build the bundle again",
+        ) from exc
+
+
+def _run(session: Any, names: Sequence[str] | None, feeds: Mapping[str, NDArray[np.generic]]) -> Sequence[NDArray[np.generic]]:
+    try:
+        outputs: Sequence[NDArray[np.generic]] = session.run(names, feeds)
+    except Exception as exc:  # the runtime's exceptions share no public root
+        fed = ", ".join(f"{tensor.shape} {tensor.dtype}" for tensor in feeds.values())
+        raise BackendError(
+            "ONNX Runtime failed on a frame",
+            evidence={"ONNX Runtime says": _first_line(exc), "input": fed},
+            fix="compare the manifest's input with 'camagent model inspect'",
+        ) from exc
+    return outputs
 
 
 def _spec(node: Any) -> TensorSpec:

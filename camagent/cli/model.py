@@ -11,6 +11,7 @@ from camagent.cli.lazy import LazyGroup, Place
 
 COMMANDS: Mapping[str, Place] = MappingProxyType({
     "inspect": Place("camagent.cli.model_inspect", "Say what a model takes and gives, and which head reads it.", "inspect"),
+    "profile": Place("camagent.cli.model_profile", "Say which operators take a model's time.", "profile"),
 })  # fmt: skip
 
 

@@ -20,13 +20,15 @@ trust_option = click.option(
 )  # fmt: skip
 
 
-def load_bundle(path: Path, roots: tuple[Path, ...], config: Config | None, *, golden: bool = False) -> UsableBundle:
+def load_bundle(
+    path: Path, roots: tuple[Path, ...], config: Config | None, *, golden: bool = False, backend: str = "auto"
+) -> UsableBundle:
     """The model that fits this machine. Raises Refused for a bundle that is damaged or, where it is asked, not trusted."""
     policy, asked = _policy(roots, config)
     try:
         with path.open("rb") as source:
             made = load_model(
-                source, policy, backends=installed(), backend="auto", device=vitals.device(), golden=golden, whole=True
+                source, policy, backends=installed(), backend=backend, device=vitals.device(), golden=golden, whole=True
             )
     except OSError as exc:
         raise InputError(f"the bundle {path} cannot be read: {exc.strerror}", fix="name a .cambundle file that exists") from exc

@@ -41,7 +41,8 @@ class Variant:
     more: tuple[Further, ...] = ()  # where several assumptions are changed
     intake: str = ""  # how the tensor's memory is moved on its way in; see memory_order.py
     exhaust: str = ""  # and that of the outputs on their way out
-    measured: bool = False  # read off a stored tensor, not guessed
+    measured: bool = False  # read off a stored tensor
+    guessed: bool = False  # nothing speaks for it but that it helps: what explains the boxes themselves goes before
 
     def then(self, second: Variant) -> Variant:
         """Both changes, where `second` was derived from this one's manifest."""
@@ -134,7 +135,7 @@ def counted_labels(manifest: Manifest, outputs: Arrays, said: Sequence[str] = ()
 
     `said`: labels that somebody says are on a known picture; those that the list lacks fill it first.
     """
-    if _fits(manifest, outputs):
+    if fits(manifest, outputs):
         return
     names = manifest.label_names
     missing = [label for label in said if label not in names]
@@ -144,7 +145,7 @@ def counted_labels(manifest: Manifest, outputs: Arrays, said: Sequence[str] = ()
         lists += [("V:label-coco80", COCO80)] if count == len(COCO80) else []
         for axis, labels in lists:
             made = replaced(manifest, labels=labels)
-            if _fits(made, outputs):
+            if fits(made, outputs):
                 words = f"labels: {len(names)} -> {count}" + (" (coco80)" if axis.endswith("coco80") else "")
                 yield Variant(axis, "class-count-mismatch", made, words)
 
@@ -155,7 +156,8 @@ def _counts(outputs: Arrays) -> list[int]:
     return sorted({side - less for side in sides for less in (0, 1, 4, 5) if 0 < side - less <= _MOST_CLASSES} | {1, 2})
 
 
-def _fits(manifest: Manifest, outputs: Arrays) -> bool:
+def fits(manifest: Manifest, outputs: Arrays) -> bool:
+    """Whether the manifest's head takes these outputs with the manifest's labels."""
     try:
         head_of(manifest, outputs)
     except CodedError:  # what it says is of no interest: another reading is looked for

@@ -14,6 +14,7 @@ from firmware_pkg.manifest import InputSpec, Manifest, Triple
 Zero, One = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 _BYTE = 1 / 255
 _DOUBLED = ("scale-doubled", "scale-not-wanted", "preprocess-also-in-graph")
+_LARGER, _LARGEST = (2, 4), 1280  # pixels of a side
 _FAR = 20.0  # a gain that is wrong by more than this is a wrong scale, whatever mean and std are
 
 
@@ -83,11 +84,16 @@ def shapes(manifest: Manifest, inputs: Sequence[TensorSpec]) -> Iterator[Variant
     candidates += [
         ("V:dtype", "dtype-mismatch", {"dtype": "uint8" if spec.dtype == "float32" else "float32"}),
     ]
+    candidates += [
+        (f"V:size x{times}", "input-size-mismatch", {"width": spec.width * times, "height": spec.height * times})
+        for times in _LARGER
+        if max(spec.width, spec.height) * times <= _LARGEST  # a model with free sides runs at any size, and best at its own
+    ]
     for axis, cause, changes in candidates:
         made = _spec(spec, **changes)
         if made != spec and allowed(made, inputs):
             words = ", ".join(f"input.{key}: {getattr(spec, key)} -> {value}" for key, value in changes.items())
-            yield Variant(axis, cause, replaced(manifest, input=made), words)
+            yield Variant(axis, cause, replaced(manifest, input=made), words, guessed=cause == "input-size-mismatch")
 
 
 def from_model(manifest: Manifest, inputs: Sequence[TensorSpec]) -> Variant | None:
@@ -120,6 +126,12 @@ def allowed(spec: InputSpec, inputs: Sequence[TensorSpec]) -> bool:
     shape = inputs[0].shape
     fits = len(shape) == len(wanted) and all(have in (None, want) for have, want in zip(shape, wanted, strict=True))
     return fits and inputs[0].dtype == spec.dtype
+
+
+def layout_is_told(inputs: Sequence[TensorSpec]) -> bool:
+    """Whether the model's declared input says which axis holds the channels."""
+    shape = inputs[0].shape if inputs else ()
+    return len(shape) == 4 and (shape[1] == 3) != (shape[3] == 3)
 
 
 def _shape_cause(spec: InputSpec, made: InputSpec) -> str:

@@ -53,7 +53,8 @@ class Examination:
         self.suspects: list[Cause] = []
         self.live: tuple[tuple[Frame, Run], ...] = ()  # stored live frames that have been inferred
         self.reference_likeness: float | None = None  # cosine of today's outputs and the stored ones for the stored input
-        self.reference_outputs: Arrays | None = None
+        self.reference_known: Known | None = None  # the picture of that stored input
+        self.reference_outputs: Arrays | None = None  # today's
         self.noise_outputs: Arrays | None = None  # the answer to an input that is no picture
         self.under_fix = False  # a verified fix is in force in memory
         self.model_trusted = False  # the model sees its golden pictures: what is missing is lost elsewhere
@@ -79,22 +80,23 @@ class Examination:
         return self._bench is not None
 
     def held_back(self) -> tuple[Known, ...]:
-        """Pictures that no variant is chosen by: those beyond the first two, and a mirrored copy of the first."""
+        """Pictures that no variant is chosen by: those beyond the first two, and a mirrored copy of the fullest."""
         if self._held_back is None:
-            self._held_back = (*self.known[2:], *(held_back(known) for known in self.known[:1]))
+            fullest = sorted(self.known, key=lambda known: -known.wanted)[:1]
+            self._held_back = (*self.known[2:], *map(held_back, fullest))
         return self._held_back
 
-    def infer(self, tensor: NDArray[Any]) -> Arrays:
-        """One inference. Raises OutOfBudget, BackendError."""
+    def infer(self, tensor: NDArray[Any], bench: Workbench | None = None) -> Arrays:
+        """One inference, of the model as it is deployed or on another bench. Raises OutOfBudget, BackendError."""
         if not self.count.take():
             raise OutOfBudget
-        return self.open().infer(tensor)
+        return (bench or self.open()).infer(tensor)
 
-    def run(self, known: Known, manifest: Manifest, intake: str = "") -> Run:
+    def run(self, known: Known, manifest: Manifest, intake: str = "", bench: Workbench | None = None) -> Run:
         """A picture under any contract. Raises OutOfBudget, BackendError."""
         prepared = prepare(known.frame, manifest.input)
         tensor = INTAKES[intake][2](prepared.tensor) if intake else prepared.tensor
-        return Run(tensor, prepared.letterbox, self.infer(tensor))
+        return Run(tensor, prepared.letterbox, self.infer(tensor, bench))
 
     def deployed(self, known: Known) -> Run:
         """A picture under the contract in force; inferred once. Raises OutOfBudget, BackendError."""

@@ -44,11 +44,14 @@ def explain(exam: Examination) -> Cause | None:
     moved = (found[:, :2] - wanted[:, :2]) / network
     if _steady(size) and not _one(size) and np.abs(moved).max() < 2 * _MOVED:
         return _named("anchors-wrong", "sizes", size, ("stride-or-order-wrong",))
-    if _steady(place) and not _one(place):
+    shift, factor = np.median(moved, axis=0), np.median(place, axis=0)
+    grown = np.abs(wanted[:, :2] * (factor - 1) / network - moved).max()  # how far off the one story and the other are
+    shifted = np.abs(moved - shift).max()
+    if _steady(place) and not _one(place) and grown <= shifted:
         return _named("stride-or-order-wrong", "places", place, ("box-scale-wrong",))
-    if np.ptp(moved, axis=0).max() < _MOVED and np.abs(np.median(moved, axis=0)).max() > _MOVED:
-        shift = np.median(moved, axis=0) * network
-        evidence = {"every box is moved by": f"{shift[0]:+.1f}, {shift[1]:+.1f} network pixels", "expected": "0, 0"}
+    if np.ptp(moved, axis=0).max() < _MOVED and np.abs(shift).max() > _MOVED:
+        pixels = shift * network
+        evidence = {"every box is moved by": f"{pixels[0]:+.1f}, {pixels[1]:+.1f} network pixels", "expected": "0, 0"}
         return cause("pad-placement-wrong", evidence, others=("letterbox-vs-stretch",), margin=0.8)
     return None
 

@@ -52,8 +52,8 @@ def exhausts(output: Array) -> Iterator[tuple[str, str, Array]]:
     if output.ndim < 3:
         return
     last = output.ndim - 1
-    if last == 3 and output.shape[2] != 1:
-        yield EXCHANGED, "output-transposed", output.swapaxes(2, 3)
+    if output.shape[last - 1] != 1:
+        yield EXCHANGED, "output-transposed", output.swapaxes(last - 1, last)
     moved = (0, *range(2, output.ndim), 1)  # channels last in memory
     yield "channels last in memory", "output-transposed", _reread(output, moved)
     yield "channels first in memory", "output-transposed", _reread(output, (0, last, *range(1, last)))

@@ -92,6 +92,12 @@ def integers(head: str, runs: Sequence[Arrays]) -> Cause | None:
     return cause("quant-params-ignored", evidence, margin=1.0)
 
 
+def on_a_grid(head: str, outputs: Arrays) -> bool:
+    """Whether the boxes take no more values than int8 can tell apart: the outputs were quantised."""
+    boxes = parts_of(head, outputs).flat_boxes()
+    return boxes.size > _FEW and statistics.distinct(boxes) <= _FEW
+
+
 def nothing_at_all(runs: Sequence[Arrays]) -> Cause | None:
     """All outputs are one constant each, on every picture."""
     if not all(statistics.distinct(output) <= 1 and np.isfinite(output).all() for outputs in runs for output in outputs):

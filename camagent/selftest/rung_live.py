@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
-from typing import cast
 
 import numpy as np
 
 from camagent.errors import BackendError, HeadMismatch, LabelCountMismatch
-from camagent.frame import ClassMap, Detections, Frame, outcome_parts
-from camagent.pipeline import Reading, prepare, rgb_frame, rgb_pixels
+from camagent.frame import Frame
+from camagent.pipeline import rgb_frame, rgb_pixels
 from camagent.selftest import axis_live, showing, statistics
-from camagent.selftest.examination import Examination, OutOfBudget, Run
+from camagent.selftest.examination import Examination, OutOfBudget
 from camagent.selftest.ladder import Outcome
+from camagent.selftest.looked import Looked, look
 from camagent.selftest.margin import iou
 from camagent.selftest.masks import MASKED, masked_share
 from camagent.selftest.naming import cause
@@ -24,29 +24,18 @@ from camagent.selftest.statistics import PictureFacts
 
 FRAMES = 6  # that are looked at
 _MOSTLY = 4  # frames without anything, of those that are looked at
-_HELD = 3  # frames on which a way must hold that was chosen on another
+_HELD, _CONFIRM = 3, 2  # so many other frames a way is tried on, and on so many it must hold: things come and go
 _SMALL, _SAME_LEVELS = 32, 2.0  # pixels of a side, and levels: noise is averaged away
-_LOOK = 640  # pixels of the longest side for picture statistics
 _DARK_MEAN, _FLAT = 15.0, 3.0
 _SHEAR_GAIN, _SHEAR_PIXELS = 0.2, 2
 _MID_GREY, _NEAR_GREY = 128, 16  # what a decoder shows where it has nothing
 _DULL = 3.0  # and its chroma, noise included
-_GREY = 1.5  # mean chroma of a picture without colour: asphalt in daylight has 2
+_GREY, _FADED = 50.0, 0.5  # levels, and share of the known pictures' colour: infrared leaves less; asphalt alone is grey too
 _APART, _PLACES = 0.3, 3  # IoU of two places, and how many it takes to tell
 _HINT = 0.5  # of the threshold: scores that come so near to it, again and again, are something that is nearly seen
 _GAIN = 0.15  # by how much a way must raise the best score
-_THINGS, _MORE_THINGS = 0.01, 0.03  # share of a map that is not background: seen at all, and enough to blame the picture for
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Looked:
-    """One frame and what the model says of it at the bundle's own threshold."""
-
-    frame: Frame
-    run: Run
-    seen: bool
-    best: float
-    place: tuple[float, float, float, float] | None = None  # x1 y1 x2 y2 of the best box, 0..1 of the picture
+_ONE_OPINION = 2  # times the gain that a way must have where all frames show the same
+_MORE_THINGS = 0.02  # share of a map that is not background: enough to blame the picture for
 
 
 class LiveRung:
@@ -64,10 +53,10 @@ class LiveRung:
         if not frames or not exam.opened:
             return Outcome("skip", {"why": "no live frames" if exam.opened else "no model runs"})
         tell("live frames")
-        facts = [statistics.picture_facts(rgb_pixels(frame, _LOOK)) for frame in frames]
+        facts = [statistics.picture_facts(rgb_pixels(frame, statistics.LOOK)) for frame in frames]
         measured = _measured(facts) | ({"under": "the fix above, in memory"} if exam.under_fix else {})
         try:
-            looked = [self._look(frame) for frame in frames]
+            looked = [look(exam, frame) for frame in frames]
         except BackendError as exc:
             return Outcome("fail", {**measured, "code": exc.code, "what": exc.what}, (of_error(exc),))
         except OutOfBudget:
@@ -87,7 +76,7 @@ class LiveRung:
         if len(unseen) == len(looked) or (classified and _picture_cause(facts, damaged=0)):
             found = self._nothing(looked, facts, measured, tell)
         elif len(unseen) >= _MOSTLY and exam.model_trusted:
-            found = self._seldom(unseen, facts, measured, tell)
+            found = self._seldom(unseen, measured, tell)
         else:
             found = Outcome("pass", measured)
         return replace(found, exhibits=shown.exhibits, histograms=shown.histograms)
@@ -103,7 +92,7 @@ class LiveRung:
             return Outcome("warn", {**measured, "note": "nothing is seen; mend the model first, then run again"})
         tell("undoing what may be wrong with the picture")
         try:
-            found, trials = self._undo(looked, facts[0])
+            found, trials = self._undo(looked)
         except (BackendError, OutOfBudget) as exc:
             return Outcome("warn", {**measured, "why": f"stopped: {exc or 'no inference is left'}"})
         if found is not None:
@@ -114,13 +103,11 @@ class LiveRung:
         note = "every stage works and nothing is seen: stand in view and watch the best scores rise"
         return Outcome("pass", {**measured, "reason": "healthy-empty", "walk test": note}, trials=trials)
 
-    def _seldom(
-        self, unseen: Sequence[Looked], facts: Sequence[PictureFacts], measured: dict[str, Value], tell: Tell
-    ) -> Outcome:
+    def _seldom(self, unseen: Sequence[Looked], measured: dict[str, Value], tell: Tell) -> Outcome:
         """Something is seen now and then: a picture that is wrong only weakens. Named where undoing it helps on every other."""
         tell("undoing what may be wrong with the picture")
         try:
-            found, trials = self._undo(unseen, facts[0])
+            found, trials = self._undo(unseen)
         except (BackendError, OutOfBudget):
             return Outcome("pass", measured)
         return Outcome("fail", measured, (found,), trials) if found else Outcome("pass", measured, trials=trials)
@@ -138,28 +125,23 @@ class LiveRung:
         live = self._exam.case.live
         return live.facts.decoder_errors + live.facts.corrupt if live else 0
 
-    def _look(self, frame: Frame) -> Looked:
-        manifest = self._exam.manifest
-        prepared = prepare(frame, manifest.input)
-        run = Run(prepared.tensor, prepared.letterbox, self._exam.infer(prepared.tensor))
-        return Looked(frame, run, *_seen(self._exam, run))
-
-    def _undo(self, looked: Sequence[Looked], facts: PictureFacts) -> tuple[Cause | None, tuple[Trial, ...]]:
+    def _undo(self, looked: Sequence[Looked]) -> tuple[Cause | None, tuple[Trial, ...]]:
         """Every way on the frame that comes nearest to something; what helps must hold on the others, too."""
         ranked = sorted(looked, key=lambda one: -one.best)
         first, others = ranked[0], ranked[1 : 1 + _HELD]
-        tried = [(undo, *self._best(first.frame, undo)) for undo in axis_live.ways(facts)]
+        ways = axis_live.ways(statistics.picture_facts(rgb_pixels(first.frame, statistics.LOOK)))
+        tried = [(undo, *self._best(first, undo)) for undo in ways]
         before = first.best
         trials = tuple(Trial(undo.axis, undo.cause, best, undo.fix) for undo, _, best in tried)
-        gain = _MORE_THINGS if self._exam.manifest.task == "segment" else _GAIN
-        able = [(best, undo) for undo, seen, best in tried if seen and best >= before + gain]
         still = _still(first.frame, [one.frame for one in others])
+        gain = (_MORE_THINGS if self._exam.manifest.task == "segment" else _GAIN) * (_ONE_OPINION if still else 1)
+        able = [(best, undo) for undo, seen, best in tried if seen and best >= before + gain]
         if still and self._exam.manifest.task == "segment":
             return None, trials  # a map makes something of any ground; one picture many times over proves nothing
         for best, undo in sorted(able, key=lambda entry: -entry[0]):
-            held = [self._best(one.frame, undo)[0] for one in others]
-            if not all(held):
-                continue  # chance, on the frames that it was chosen by
+            held = [self._best(one, undo)[0] for one in others]
+            if sum(held) < min(_CONFIRM, len(held)):
+                continue  # chance, on the frame that it was chosen by
             rivals = tuple(other.cause for gain, other in able if other.cause != undo.cause and gain >= best - 0.05)
             evidence = {"best score before": round(before, 3), "best score after": round(best, 3), "change": undo.fix,
                         "threshold": self._exam.manifest.thresholds.min_score}  # fmt: skip
@@ -167,11 +149,11 @@ class LiveRung:
             return cause(undo.cause, evidence, others=rivals, verified=verified, margin=best - before), trials
         return None, trials
 
-    def _best(self, frame: Frame, undo: axis_live.Undo) -> tuple[bool, float]:
-        found = [self._look(rgb_frame(pixels)) for pixels in undo.change(rgb_pixels(frame))]
-        most = undo.highest
-        fitting = [one for one in found if one.seen and (most >= 1 or (one.place and one.place[3] - one.place[1] <= most))]
-        return bool(fitting), max(one.best for one in found)
+    def _best(self, before: Looked, undo: axis_live.Undo) -> tuple[bool, float]:
+        """Whether anything is seen then, and the best score of all views."""
+        views = undo.change(rgb_pixels(before.frame), before.place)
+        found = [(view, look(self._exam, rgb_frame(view.pixels))) for view in views]
+        return any(one.seen and view.may_be(one.place) for view, one in found), max(one.best for _, one in found)
 
     def _nearly(self, looked: Sequence[Looked], facts: Sequence[PictureFacts]) -> Cause | None:
         """Something is there again and again, and never enough: this scene is not what the model was trained on."""
@@ -180,25 +162,12 @@ class LiveRung:
         if near * 2 < len(looked) or not _moves(looked):
             return None
         evidence = {"best scores": [round(one.best, 3) for one in looked], "threshold": threshold}
-        grey = float(np.median([fact.chroma for fact in facts])) < _GREY
+        golden = [statistics.picture_facts(rgb_pixels(known.frame, statistics.LOOK)).colour for known in self._exam.known]
+        then, now = (float(np.median(values or [0.0])) for values in (golden, [fact.colour for fact in facts]))
+        evidence["colour of the golden pictures, and now"] = f"{then:.0f}, {now:.0f}"
+        grey = now < min(_GREY, _FADED * then)
         name, other = ("night-ir-domain", "view-domain") if grey else ("view-domain", "night-ir-domain")
         return cause(name, evidence, others=(other,), ask=True)
-
-
-def _seen(exam: Examination, run: Run) -> tuple[bool, float, tuple[float, float, float, float] | None]:
-    """Whether anything is seen at the bundle's threshold, the best score (of a map the area of things), and where it is."""
-    manifest = exam.manifest
-    reading: Reading = exam.read(manifest, run)
-    parts = outcome_parts(reading.outcome)
-    boxes = next((part for part in parts if isinstance(part, Detections)), None)
-    areas = next((part for part in parts if isinstance(part, ClassMap)), None)
-    things = areas.things(len(manifest.labels)) if areas is not None else 0.0
-    if boxes is None:
-        return (things >= _THINGS, things, None) if areas is not None else (True, reading.counts.score_max, None)
-    seen = things >= _THINGS or bool((boxes.scores >= manifest.thresholds.min_score).any())
-    size = np.array([run.letterbox.source_width, run.letterbox.source_height] * 2, np.float64)
-    place = tuple(float(value) for value in boxes.boxes[0] / size) if len(boxes) else None
-    return seen, reading.counts.score_max, cast("tuple[float, float, float, float] | None", place)
 
 
 def _still(first: Frame, others: Sequence[Frame]) -> bool:

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise, takewhile
 from statistics import median
 
+from camagent.pipeline import rgb_pixels
 from camagent.selftest.causes import CAUSES
 from camagent.selftest.ladder import Outcome
 from camagent.selftest.report import Cause, Change, Status, Tell, Value
 from camagent.selftest.sample import LiveSample, SourceFacts
+from camagent.selftest.statistics import LOOK, PictureFacts, picture_facts
 
 # Sensor noise makes two pictures of a live still scene differ, at the latest when a key frame codes the whole picture anew:
 # so many equal ones, over so long and past a key frame, are one picture repeated.
@@ -17,6 +19,8 @@ FROZEN_PICTURES, FROZEN_S = 12, 3.0
 FROZEN_GOPS = 1.2  # intervals between key frames: the stretch then holds one
 FROZEN_BLIND_S = 12.0  # without a second key frame: a codec that saves where nothing moves looks so too
 SMEAR_SHARE, SMEAR_PICTURES = 0.2, 10  # damaged among all: a short glitch of the network stays below
+MID_GREY, NEAR_GREY = 128, 8  # luma of a picture that was never received, and how near to it what moves leaves the mean
+FAINT, DULL = 6.0, 2.5  # its contrast and its chroma at most
 KEY_WAIT_S = 10.0  # a restart or the wait for a key frame below this is no fault
 LONG_GOP_S = 20.0
 GAP_S, GAP_STEPS = 2.0, 5.0  # a hole in the time line: so long, and so many usual steps
@@ -44,15 +48,24 @@ class SourceRung:
         del tell
         if self._live is None:
             return Outcome("skip", {"why": "no camera belongs to this test"})
-        return judge(self._live.facts, other_works=bool(self._live.frames) and not self._live.facts.decoded)
+        live = self._live
+        damaged = live.facts.corrupt + live.facts.decoder_errors
+        shown = [picture_facts(rgb_pixels(frame, LOOK)) for frame in live.frames] if damaged else []
+        return judge(live.facts, shown, other_works=bool(live.frames) and not live.facts.decoded)
 
 
-def judge(facts: SourceFacts, *, other_works: bool = False) -> Outcome:
-    """What these numbers mean. `other_works`: the same stream gave pictures over the other transport."""
+def judge(facts: SourceFacts, shown: Sequence[PictureFacts] = (), *, other_works: bool = False) -> Outcome:
+    """What these numbers mean.
+
+    Args:
+        facts: of the source.
+        shown: of its pictures, where the decoder has complained.
+        other_works: the same stream gave pictures over the other transport.
+    """
     measured = _measured(facts)
     if not facts.decoded:
         return _nothing(facts, measured, other_works=other_works)
-    damage, gop = _damage(facts, measured), _gop(facts, measured)
+    damage, gop = _damage(facts, shown, measured), _gop(facts, measured)
     if facts.state != "running" and facts.reason:
         return Outcome("fail", measured, (_own(facts, measured),))
     frozen = _frozen(facts, measured)
@@ -134,11 +147,19 @@ def equal_at_the_end(marks: Sequence[int]) -> int:
     return sum(1 for _ in takewhile(lambda mark: mark == marks[-1], reversed(marks)))
 
 
-def _damage(facts: SourceFacts, measured: Mapping[str, Value]) -> Cause | None:
+def _damage(facts: SourceFacts, shown: Sequence[PictureFacts], measured: Mapping[str, Value]) -> Cause | None:
     damaged = facts.corrupt + facts.decoder_errors
     if damaged < SMEAR_PICTURES or damaged < SMEAR_SHARE * (facts.decoded + facts.decoder_errors):
         return None
+    if sum(_drawn_on_grey(one) for one in shown) * 2 > len(shown):
+        told = {**measured, "luma": round(median(one.luma_mean for one in shown), 1), "of a picture that never came": MID_GREY}
+        return _cause("missing-reference-grey", told, ("packet-loss-smear",))
     return _smear(facts, measured, ("missing-reference-grey",))
+
+
+def _drawn_on_grey(one: PictureFacts) -> bool:
+    """What moves, drawn on the grey that a decoder shows where it has nothing."""
+    return abs(one.luma_mean - MID_GREY) < NEAR_GREY and one.luma_spread < FAINT and one.chroma < DULL
 
 
 def _smear(facts: SourceFacts, measured: Mapping[str, Value], also: tuple[str, ...]) -> Cause:

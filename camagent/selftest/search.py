@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from camagent.errors import BackendError
 from camagent.selftest import axis_head, axis_input, stored_input
 from camagent.selftest.axis_head import Variant
 from camagent.selftest.examination import Examination, OutOfBudget, Run, moved
@@ -16,7 +17,7 @@ from camagent.selftest.known import Known
 from camagent.selftest.margin import NOTHING, Score, mean
 from camagent.selftest.memory_order import EXCHANGED, INTAKES, exhausts
 from camagent.selftest.report import Tell
-from camagent.selftest.structure import JUMP, STRANGE, signature
+from camagent.selftest.structure import JUMP, STRANGE, scores_possible, signature
 
 PICTURES = 2  # that variants are chosen by; the others are held back
 _TIE = 0.06  # margins that are closer say the same
@@ -34,8 +35,9 @@ class Ranked:
 
     @property
     def margin(self) -> float:
-        """Mean over the pictures, less a little for every further change; what was measured goes before what was guessed."""
-        return mean(self.scores) - _STEP * len(self.variant.more) + _FACT * self.variant.measured
+        """Mean over the pictures, less a little for every further change; what was measured first, what was guessed last."""
+        facts = self.variant.measured - self.variant.guessed
+        return mean(self.scores) - _STEP * len(self.variant.more) + _FACT * facts
 
     @property
     def back(self) -> bool:
@@ -65,14 +67,19 @@ def search(exam: Examination, tell: Tell) -> Search:
     tell("reading the outputs in other ways")
     ranked = _read_anew(exam, pictures, runs)
     exhausted = False
-    if not any(entry.back for entry in ranked):
+    if not any(_helps(entry, before) for entry in ranked):
         try:
             ranked += _prepare_anew(exam, pictures, tell)
         except OutOfBudget:
             exhausted = True
-    if not any(entry.back for entry in ranked):  # last: a wrong contract may well say one label for everything
+    if not any(_helps(entry, before) for entry in ranked):  # last: a wrong contract may well say one label for everything
         ranked += [_rank(exam, variant, pictures, runs) for variant in axis_head.shifted_labels(exam.manifest, _said(exam))]
     return Search(before, _sorted(ranked), exhausted)
+
+
+def _helps(entry: Ranked, before: Sequence[Score]) -> bool:
+    """It brings the answer back, and not because nothing is missing on these pictures."""
+    return entry.back and not all(score.back for score in before)
 
 
 def _read_anew(exam: Examination, pictures: Sequence[Known], runs: Sequence[Run]) -> list[Ranked]:
@@ -105,12 +112,15 @@ def _said(exam: Examination) -> list[str]:
 def _memory_orders(exam: Examination, run: Run) -> Iterator[Variant]:
     """Outputs whose memory was taken for another order: only where these numbers have their family's look then, not now."""
     manifest = exam.manifest
-    now = signature(manifest, run.outputs)
+    now, sane = signature(manifest, run.outputs), scores_possible(manifest, run.outputs)
     for words, cause in {words: cause for output in run.outputs for words, cause, _ in exhausts(output)}.items():
         if words == EXCHANGED:
             telling = exam.why_unreadable(exam.known[0]) is not None or bool(exam.known[0].expect)
         else:
-            telling = now < STRANGE and signature(manifest, moved(run, words).outputs) >= now + JUMP
+            then = moved(run, words).outputs
+            looks = signature(manifest, then)
+            mended = not sane and looks >= max(now, STRANGE) and scores_possible(manifest, then)
+            telling = mended or (now < STRANGE and looks >= now + JUMP)
         if telling:
             others = tuple(other for other in ("output-stride-or-layout", "output-transposed") if other != cause)
             others += ("seg-all-background",) if manifest.head.name == "semantic" else ()
@@ -164,10 +174,12 @@ def _norms_and_colors(exam: Examination, found: Sequence[Ranked]) -> Iterator[Va
         yield from map(norm.then, axis_input.colors(norm.manifest))
 
 
-def _memory_of_input(exam: Examination, found: Sequence[Ranked]) -> Iterator[Variant]:
-    del found
+def _memory_of_input(exam: Examination, before: Sequence[Ranked]) -> Iterator[Variant]:
+    del before
+    told = axis_input.layout_is_told(exam.open().inputs)  # the manifest's layout is the model's, then: strides are ignored
     for name, (cause, others, _) in INTAKES.items():
-        yield Variant(f"V:memory {name}", cause, exam.manifest, f"the tensor's memory: {name}", others, intake=name)
+        first, *rest = (*others, cause) if told and cause == "layout-nchw-nhwc" else (cause, *others)
+        yield Variant(f"V:memory {name}", first, exam.manifest, f"the tensor's memory: {name}", tuple(rest), intake=name)
 
 
 def _extended(exam: Examination, found: Sequence[Ranked]) -> Iterator[Variant]:
@@ -190,7 +202,9 @@ def _try_all(
         if (variant.manifest, variant.intake) in tried or not axis_input.allowed(variant.manifest.input, exam.open().inputs):
             continue
         tried.append((variant.manifest, variant.intake))
-        runs = [exam.run(known, variant.manifest, variant.intake) for known in pictures]
+        runs = _runs(exam, variant, pictures)
+        if runs is None:
+            continue
         plain = _rank(exam, variant, pictures, runs)
         found.append(plain)
         if not plain.back:
@@ -199,6 +213,16 @@ def _try_all(
             others = (_rank(exam, variant.beside(reading), pictures, runs) for reading in readings)
             found += [entry for entry in others if entry.back]
     return found
+
+
+def _runs(exam: Examination, variant: Variant, pictures: Sequence[Known]) -> list[Run] | None:
+    """None where a size was guessed and the model, for all its free sides, does not run at it."""
+    try:
+        return [exam.run(known, variant.manifest, variant.intake) for known in pictures]
+    except BackendError:
+        if variant.guessed:
+            return None
+        raise
 
 
 def _sorted(ranked: Iterable[Ranked]) -> tuple[Ranked, ...]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from camagent.selftest.report import TensorFacts
 
+LOOK = 640  # pixels of the longest side for picture statistics
 _BLOCK = 8  # pixels that are averaged before colour is looked for
 _MOST_VALUES = 1 << 20  # a sample is enough to count different values
 
@@ -75,6 +76,7 @@ class PictureFacts:
     luma_low: float  # 1st and 99th percentile
     luma_high: float
     chroma: float  # mean distance of red and blue from green: 0 for a grey picture
+    colour: float  # its 99th percentile: of the most colourful things
     shear: int  # by how many pixels each row would have to move to fit the one above; 0 for a sound picture
     shear_gain: float  # how much better they fit then, 0..1
 
@@ -85,10 +87,12 @@ def picture_facts(rgb: NDArray[np.uint8]) -> PictureFacts:
     luma = values @ np.array([0.299, 0.587, 0.114], np.float32)
     small = cv2.resize(values, (max(1, rgb.shape[1] // _BLOCK), max(1, rgb.shape[0] // _BLOCK)), interpolation=cv2.INTER_AREA)
     red, green, blue = (small[..., channel] for channel in range(3))  # averaged: a sensor's noise is no colour
-    colour = float(np.abs(red - green).mean() + np.abs(blue - green).mean()) / 2
+    away = (np.abs(red - green) + np.abs(blue - green)) / 2
     low, high = (float(value) for value in np.percentile(luma, (1, 99)))
     shift, gain = _shear(luma)
-    return PictureFacts(float(luma.mean()), float(luma.std()), low, high, colour, shift, gain)
+    return PictureFacts(
+        float(luma.mean()), float(luma.std()), low, high, float(away.mean()), float(np.percentile(away, 99)), shift, gain
+    )
 
 
 def _shear(luma: NDArray[np.float32]) -> tuple[int, float]:

@@ -8,14 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.padding import Padding
-from rich.segment import Segment, Segments
 from rich.table import Table
 from rich.text import Text
 
 from camagent.errors import printable
 from camagent.selftest import words
+from camagent.selftest.printer import Printer
 from camagent.selftest.report import Cause, Report, Status, StepReport, Trial, Value, Verdict
 
 _MARKS: dict[Status, tuple[str, str, str]] = {  # with ticks, without, colour
@@ -26,7 +26,6 @@ _MARKS: dict[Status, tuple[str, str, str]] = {  # with ticks, without, colour
 }
 _COLOURS: dict[Verdict, str] = {"healthy": "green", "fault": "red", "inconclusive": "yellow"}
 _VERDICT_STATUS: dict[Verdict, Status] = {"healthy": "pass", "fault": "fail", "inconclusive": "warn"}
-_WIDEST = 110  # longer lines are hard to read
 _NUMBERS = 6  # of a step's; the page and the JSON have all
 _VARIANTS = 12
 _BAR = 12  # characters
@@ -46,29 +45,7 @@ def render(report: Report, console: Console) -> None:
     view.line(Text(f"cost: {words.cost(report)}", style=_MUTED))
 
 
-class _View:
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._ascii = not (console.encoding or "").lower().startswith("utf")
-        self._width = min(console.width, _WIDEST)
-
-    def line(self, what: RenderableType = "") -> None:
-        """Prints it without the blanks that tables leave at a line's end."""
-        options = self._console.options.update(width=self._width, highlight=False, markup=False)
-        for segments in self._console.render_lines(what, options, pad=False):
-            while segments and not segments[-1].text.strip():
-                segments.pop()
-            if segments:
-                segments[-1] = Segment(segments[-1].text.rstrip(), segments[-1].style)
-            self._console.print(Segments([*map(self._written, segments), Segment.line()]), soft_wrap=True, end="")
-
-    def _written(self, segment: Segment) -> Segment:
-        """What the terminal's encoding does not have becomes an escape, never an exception."""
-        if not self._ascii:
-            return segment
-        encoding = self._console.encoding or "ascii"
-        return Segment(segment.text.encode(encoding, "backslashreplace").decode(encoding), segment.style)
-
+class _View(Printer):
     def verdict(self, report: Report) -> None:
         tested, around = words.subject(report)
         self.line(Text(f"self-test of {tested}" if tested else "self-test", style="bold"))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import msgspec
 
-from camagent.selftest import relations, statistics
+from camagent.selftest import raw, relations, statistics
 from camagent.selftest.anatomy import parts_of
 from camagent.selftest.axis_head import Variant, replaced
 from camagent.selftest.examination import Examination
@@ -47,28 +46,31 @@ def named(exam: Examination, lower: Ranked, rivals: Sequence[Ranked], verified: 
     }  # fmt: skip
     change = Change(manifest=lower.variant.manifest, words=lower.variant.words)
     others = tuple(entry.variant.cause for entry in rivals if not entry.variant.more)
-    squeezed = _squeezed(exam, lower)
-    if squeezed:
-        evidence |= squeezed
-        return cause("int8-head-compressed", evidence, others=("threshold-too-high", "int8-calibration-bad"), change=change,
-                     verified=verified, margin=0.5)  # fmt: skip
-    if max(score.support for score in lower.scores) < _WEAK:
-        others = (*others, "int8-calibration-bad")
-    made = cause("threshold-too-high", evidence, others=others, change=change, verified=verified, margin=0.5)
-    return replace(made, margin=0.5)
+    steps = _steps(exam)
+    shrunk = _shrunk(exam, lower)
+    if steps:
+        return cause("int8-head-compressed", evidence | steps | shrunk, others=("threshold-too-high", "int8-calibration-bad"),
+                     change=change, verified=verified, margin=0.5)  # fmt: skip
+    weak = max(score.support for score in lower.scores) < _WEAK
+    if shrunk or (weak and raw.on_a_grid(exam.manifest.head.name, exam.deployed(exam.known[0]).outputs)):
+        return cause("int8-calibration-bad", evidence | shrunk, others=("threshold-too-high", "int8-head-compressed"),
+                     change=change, verified=verified, margin=0.5)  # fmt: skip
+    others = (*others, "int8-calibration-bad") if weak else others
+    return cause("threshold-too-high", evidence, others=others, change=change, verified=verified, margin=0.5)
 
 
-def _squeezed(exam: Examination, lower: Ranked) -> dict[str, float]:
-    """How far scores have shrunk against the float model's, or into how few steps, where that can be seen."""
-    known = exam.known[0]
-    outputs = exam.deployed(known).outputs
-    scores = parts_of(exam.manifest.head.name, outputs).flat_scores()
+def _steps(exam: Examination) -> dict[str, int]:
+    """How few different scores there are, where they are few."""
+    scores = parts_of(exam.manifest.head.name, exam.deployed(exam.known[0]).outputs).flat_scores()
     steps = statistics.distinct(scores)
-    few = scores.size >= _MANY and steps <= _STEPS
-    expected = sum(item.score for item in known.expect) / len(known.expect) if known.expect else 0.0
-    share = lower.scores[0].support / expected if expected else 1.0
-    differs = exam.reference_likeness is not None and exam.reference_likeness < relations.ALIKE_BITWISE
-    if not (few or (differs and share < _COMPRESSED)):
+    return {"different score values": steps, "of": scores.size} if scores.size >= _MANY and steps <= _STEPS else {}
+
+
+def _shrunk(exam: Examination, lower: Ranked) -> dict[str, float]:
+    """How far scores have shrunk against the float model's, where the stored outputs differ from today's."""
+    known = exam.known[0]
+    if not known.expect or exam.reference_likeness is None or exam.reference_likeness >= relations.ALIKE_BITWISE:
         return {}
-    made = {"different score values": steps, "of": scores.size}
-    return made | ({"float model's scores": round(expected, 3), "share that is left": round(share, 3)} if expected else {})
+    expected = sum(item.score for item in known.expect) / len(known.expect)
+    share = lower.scores[0].support / expected
+    return {"float model's scores": round(expected, 3), "share that is left": round(share, 3)} if share < _COMPRESSED else {}
