@@ -118,7 +118,7 @@ def test_nothing_is_named_where_the_picture_does_not_show_what_is_declared(form:
 def test_noise_is_never_taken_for_another_family(form: Form, tmp_path: Path) -> None:
     for seed in range(3):
         said = forms.noise(form, seed)
-        model = forms.network(form, tmp_path / "m.onnx", said, said)
+        model = forms.network(form, tmp_path / "m.onnx", [said])
         try:
             names = read_by(form, model, forms.picture(form))
         except HeadUndecided:

@@ -89,8 +89,9 @@ def picture(form: Form, *, empty: bool = False) -> NDArray[np.uint8]:
     return pixels
 
 
-def outputs(form: Form, seed: int, *, planted: bool = True) -> Outputs:
-    stage = Stage(form.size, len(form.labels), things_of(form) if planted else [], np.random.default_rng(seed))
+def outputs(form: Form, seed: int, *, planted: int | None = None) -> Outputs:
+    """What the form gives for the first `planted` things, all of them unless said."""
+    stage = Stage(form.size, len(form.labels), things_of(form)[:planted], np.random.default_rng(seed))
     return form.make(stage)
 
 
@@ -104,28 +105,29 @@ def noise(form: Form, seed: int) -> Outputs:
 
 
 def write(form: Form, path: Path, seed: int) -> Path:
-    """A network that gives the background, and the planted things where its picture is red enough."""
-    return network(form, path, outputs(form, seed, planted=False), outputs(form, seed))
+    """A network that gives the background, and each planted thing where its picture is red enough there."""
+    things = things_of(form)
+    return network(form, path, [outputs(form, seed, planted=count) for count in range(len(things) + 1)])
 
 
-def network(form: Form, path: Path, quiet: Outputs, loud: Outputs) -> Path:
-    """Gives `quiet` for a grey picture, `loud` for one with red in it."""
+def network(form: Form, path: Path, steps: Sequence[Outputs]) -> Path:
+    """Gives the first step for a grey picture, and the difference to each further one where its thing's place is red."""
     graph = Ending()
     weight = graph.constant("redness", np.array([1, -0.5, -0.5], np.float32).reshape(1, 3, 1, 1))
     graph.add("Conv", ["images", weight], "red")
-    graph.add("ReduceMean", ["red"], "mean", keepdims=0)
-    graph.add("Mul", ["mean", graph.constant("gain", np.float32(1000))], "more")
-    graph.add("Clip", ["more", graph.constant("low", np.float32(0)), graph.constant("high", np.float32(1))], "gate")
-    for name, array in loud.items():
-        base, change = quiet[name].astype(np.float32), array.astype(np.float32) - quiet[name].astype(np.float32)
-        moved = graph.add("Mul", ["gate", graph.constant(f"{name} change", change)], f"{name} moved")
+    gates = [_gate(graph, index, thing) for index, thing in enumerate(things_of(form)[: len(steps) - 1])]
+    for name, array in steps[0].items():
         whole = array.dtype.kind != "f"
-        total = graph.add("Add", [moved, graph.constant(f"{name} quiet", base)], f"{name} sum" if whole else name)
-        if whole:
-            graph.add("Cast", [total], name, to=helper.np_dtype_to_tensor_dtype(array.dtype))
+        total = graph.constant(f"{name} quiet", array.astype(np.float32))
+        for index, gate in enumerate(gates):
+            change = steps[index + 1][name].astype(np.float32) - steps[index][name].astype(np.float32)
+            moved = graph.add("Mul", [gate, graph.constant(f"{name} change {index}", change)], f"{name} moved {index}")
+            total = graph.add("Add", [total, moved], f"{name} sum {index}")
+        kind = helper.np_dtype_to_tensor_dtype(array.dtype)
+        graph.add("Cast" if whole else "Identity", [total], name, **({"to": kind} if whole else {}))
         graph.outputs[name] = array.shape
     width, height = form.size
-    types = {name: helper.np_dtype_to_tensor_dtype(array.dtype) for name, array in loud.items()}
+    types = {name: helper.np_dtype_to_tensor_dtype(array.dtype) for name, array in steps[0].items()}
     made = helper.make_graph(
         graph.nodes, form.name,
         [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, height, width]),
@@ -135,6 +137,18 @@ def network(form: Form, path: Path, quiet: Outputs, loud: Outputs) -> Path:
     )  # fmt: skip
     onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), str(path))
     return path
+
+
+def _gate(graph: Ending, index: int, thing: Thing) -> str:
+    """1 where the middle of a thing's place is red, 0 where it is grey."""
+    (x1, y1), (x2, y2) = (np.round([thing.x + sign * thing.width / 4, thing.y + sign * thing.height / 4]) for sign in (-1, 1))
+    bounds = [graph.constant(f"{name} {index}", np.array(values, np.int64))
+              for name, values in (("starts", [y1, x1]), ("ends", [y2, x2]), ("axes", [2, 3]))]  # fmt: skip
+    place = graph.add("Slice", ["red", *bounds], f"place {index}")
+    mean = graph.add("ReduceMean", [place], f"mean {index}", keepdims=0)
+    more = graph.add("Mul", [mean, graph.constant(f"gain {index}", np.float32(4))], f"more {index}")
+    low, high = graph.constant(f"low {index}", np.float32(0)), graph.constant(f"high {index}", np.float32(1))
+    return graph.add("Clip", [more, low, high], f"gate {index}")
 
 
 # -- pieces -------------------------------------------------------------------------------------------------------------------
