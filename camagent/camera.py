@@ -13,7 +13,7 @@ from camagent.bodies import CameraHealthBody, DetectBody, HealthModel, HealthPic
 from camagent.clock import Clock
 from camagent.config import Camera
 from camagent.errors import BackendError, CodedError, printable
-from camagent.frame import Classes, Detections, Frame, Prepared, Result
+from camagent.frame import Classes, Detections, Frame, Part, Prepared, Result, outcome_parts
 from camagent.health import CameraCounters, Finding, State
 from camagent.messages import Author, Message, Topics, body_of, message_of
 from camagent.model_holder import Habits, Loaded, ModelHolder
@@ -23,7 +23,7 @@ from camagent.reasons import CameraFacts, reason
 from camagent.slot import Slot
 from camagent.sources import Source, SourceStatus, Tap, is_url, open_source
 from camagent.stage import Stage
-from camagent.steps import encode_rle
+from camagent.steps import RLE
 from camagent.vitals import rss_bytes
 from firmware_pkg.errors import TrialFailed
 
@@ -254,8 +254,9 @@ class CameraRunner:
         if result.counts.kept_by_nms:
             self._has_seen = loaded
         self._around.trace(self.camera.name, result)
-        if self._worth_publishing(result):
-            self._publish(result, loaded.author)
+        for part in outcome_parts(result.outcome):
+            if self._worth_publishing(part):
+                self._publish(result, part, loaded.author)
 
     def _look(self, prepared: Prepared) -> None:
         self._check.see(prepared, self._around.clock.monotonic())
@@ -264,8 +265,8 @@ class CameraRunner:
         """Whether a golden picture with something on it was shown to this model here, as every bundle of the store is."""
         return not is_path(self.camera.bundle) and any(item.expect for item in loaded.steps.manifest.golden)
 
-    def _worth_publishing(self, result: Result) -> bool:
-        match result.outcome:
+    def _worth_publishing(self, part: Part) -> bool:
+        match part:
             case Detections() as found:
                 return bool(len(found)) or self.camera.publish == "every-frame"
             case Classes() as found:
@@ -275,13 +276,13 @@ class CameraRunner:
             case _:
                 return True
 
-    def _publish(self, result: Result, author: Author) -> None:
+    def _publish(self, result: Result, part: Part, author: Author) -> None:
         around, name = self._around, self.camera.name
         seq = 0
-        if isinstance(result.outcome, Detections):
+        if isinstance(part, Detections):
             seq = self._next_seq()
             around.note_seq(name, around.run, seq)
-        body = body_of(result, author, seq, around.clock.wall(), encode_rle)
+        body = body_of(result, part, author, seq, around.clock.wall(), rle=RLE)
         message = message_of(body, around.topics, name, around.qos)
         self.counters.published(answered=message.lane is not None)
         around.send(message)

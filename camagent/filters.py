@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camagent.config import Anchor, Camera
-from camagent.frame import Candidates, Detections, FloatArray, Letterbox, StageCounts
+from camagent.frame import Candidates, Detections, FloatArray, InstanceMask, Letterbox, MaskParts, StageCounts
 
 Nms = Callable[[Candidates, float], NDArray[np.intp]]
+Cut = Callable[[MaskParts, NDArray[np.intp], FloatArray, Letterbox], tuple[InstanceMask, ...]]
 ANCHORS: dict[Anchor, tuple[float, float]] = {"bottom-center": (0.5, 1.0), "center": (0.5, 0.5), "top-center": (0.5, 0.0)}
 
 
@@ -61,11 +62,12 @@ def unknown_labels(camera: Camera, labels: Sequence[str], groups: Sequence[str |
     return [label for label in camera.filter.labels if label not in known]
 
 
-def apply(candidates: Candidates, letterbox: Letterbox, rule: FilterRule, nms: Nms) -> tuple[Detections, StageCounts]:
+def apply(candidates: Candidates, letterbox: Letterbox, rule: FilterRule, nms: Nms, cut: Cut) -> tuple[Detections, StageCounts]:
     """Candidates in network pixels -> detections in source pixels, best first, and how many survived each filter.
 
     Order: score (already applied by the head), NMS per class, label, area, zone. A box is kept when its area, cut at the
-    picture's edge, is positive and at least `min_area`, and when one of its zones (if there are any) has its anchor.
+    picture's edge, is positive and at least `min_area`, and when one of its zones (if there are any) has its anchor. Instance
+    masks, where there are any, are cut out for what is left at the end.
     """
     kept = nms(candidates, rule.nms_iou)
     boxes = letterbox.clip(letterbox.to_source(candidates.boxes[kept]))
@@ -86,7 +88,8 @@ def apply(candidates: Candidates, letterbox: Letterbox, rule: FilterRule, nms: N
         score_max=candidates.score_max,
     )
     named = tuple(zones[i] for i in final) if rule.zones else ()
-    return Detections(boxes[final], scores[final], ids[final], named), counts
+    masks = cut(candidates.masks, kept[final], boxes[final], letterbox) if candidates.masks is not None else ()
+    return Detections(boxes[final], scores[final], ids[final], named, masks), counts
 
 
 def zones_of(box: FloatArray, zones: Sequence[ZoneRule], letterbox: Letterbox) -> tuple[str, ...]:

@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 TimeSource: TypeAlias = Literal["rtcp", "arrival"]
 FloatArray: TypeAlias = NDArray[np.float32]
 IntArray: TypeAlias = NDArray[np.int64]
+
+NO_LABEL = 255  # in a class map: nothing that has a label
+_INSIDE = 0.5  # probability above which a pixel belongs to an object
 
 
 class Picture(Protocol):
@@ -109,6 +113,14 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class MaskParts:
+    """What instance masks are made of, once it is known whose: object i's is sigmoid(coefficients[i] . prototypes)."""
+
+    prototypes: FloatArray  # (k, grid height, grid width), a grid over the whole network input
+    coefficients: FloatArray  # (n, k), one row per candidate
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Candidates:
     """What a detection head found, before the filters. Best first is not promised."""
 
@@ -117,9 +129,38 @@ class Candidates:
     class_ids: IntArray  # (n,)
     seen: int  # cells (anchors, rows) whose score is at least 0.01: is there anything at all?
     score_max: float  # best score of the frame, also when it is below the threshold; 0 where there is none
+    masks: MaskParts | None = None  # None: this family has none
 
     def __post_init__(self) -> None:
         _check_lengths(self.boxes, self.scores, self.class_ids)
+        if self.masks is not None and len(self.masks.coefficients) != len(self.scores):
+            raise ValueError(f"masks: expected {len(self.scores)}, got {len(self.masks.coefficients)}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InstanceMask:
+    """Which pixels of its box an object covers: a piece of the network's mask grid, and how source pixels lie in it."""
+
+    grid: FloatArray  # (rows, columns) probabilities 0..1: the cells under the box
+    left: int  # of the window: the source pixels whose centres the box holds
+    top: int
+    width: int
+    height: int
+    scale: tuple[float, float]  # cells per source pixel, x and y
+    offset: tuple[float, float]  # column and row of `grid`, counted between cell centres, where the window's first pixel lies
+
+    def __post_init__(self) -> None:
+        self.grid.flags.writeable = False
+
+    def pixels(self) -> NDArray[np.bool_]:
+        """The window, (height, width): where the probability, bilinear between cells, is above one half."""
+        if not self.width or not self.height:
+            return np.zeros((self.height, self.width), np.bool_)
+        matrix = np.array([[self.scale[0], 0.0, self.offset[0]], [0.0, self.scale[1], self.offset[1]]])
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        between = cv2.warpAffine(self.grid, matrix, (self.width, self.height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        inside: NDArray[np.bool_] = between > _INSIDE
+        return inside
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,11 +171,13 @@ class Detections:
     scores: FloatArray  # (n,) 0..1
     class_ids: IntArray  # (n,)
     zones: Sequence[tuple[str, ...]] = ()  # per object the names of the zones it is in; () where there are no zones
+    masks: Sequence[InstanceMask] = ()  # per object; () where the model gives none
 
     def __post_init__(self) -> None:
         _check_lengths(self.boxes, self.scores, self.class_ids)
-        if self.zones and len(self.zones) != len(self.scores):
-            raise ValueError(f"zones: expected {len(self.scores)}, got {len(self.zones)}")
+        for kind, given in (("zones", self.zones), ("masks", self.masks)):
+            if given and len(given) != len(self.scores):
+                raise ValueError(f"{kind}: expected {len(self.scores)}, got {len(given)}")
         for name in ("boxes", "scores", "class_ids"):
             view = getattr(self, name).view()
             view.flags.writeable = False
@@ -151,20 +194,26 @@ class ClassMap:
     ids: NDArray[np.uint8]  # (grid height, grid width) class ids
     rows: IntArray  # (source height,)
     columns: IntArray  # (source width,)
-    score_max: float  # highest probability of a class other than the background (id 0)
+    score_max: float  # highest probability of a class other than the background
+    background: int = 0  # the id of what is no thing: the first label, or NO_LABEL
 
     def in_source(self) -> NDArray[np.uint8]:
         """The map in source pixels, (height, width)."""
         return self.ids[self.rows[:, None], self.columns]
 
     def shares(self, classes: int) -> FloatArray:
-        """Share of the source picture's area per class, (classes,), summing to 1."""
+        """Share of the source picture's area per class, (classes,), summing to 1 where every pixel has a label."""
         weights = np.bincount(self.rows, minlength=self.ids.shape[0])[:, None] * np.bincount(
             self.columns, minlength=self.ids.shape[1]
         )
-        area = np.bincount(self.ids.ravel(), weights=weights.ravel(), minlength=classes)
+        area = np.bincount(self.ids.ravel(), weights=weights.ravel(), minlength=classes)[:classes]
         shares: FloatArray = (area / weights.sum()).astype(np.float32)
         return shares
+
+    def things(self, classes: int) -> float:
+        """Share of the source picture's area that is not background, 0..1."""
+        shares = self.shares(classes)
+        return float(shares.sum() - (shares[self.background] if self.background < classes else 0.0))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -179,7 +228,21 @@ class Classes:
         return [(int(index), float(self.scores[index])) for index in order]
 
 
-Outcome: TypeAlias = Detections | ClassMap | Classes
+@dataclass(frozen=True, slots=True, eq=False)
+class Scene:
+    """What one look gave of both kinds: objects in boxes, and the areas around them."""
+
+    detections: Detections
+    areas: ClassMap
+
+
+Part: TypeAlias = Detections | ClassMap | Classes  # what one message tells
+Outcome: TypeAlias = Part | Scene
+
+
+def outcome_parts(outcome: Outcome) -> tuple[Part, ...]:
+    """An outcome as what is drawn, judged and published one by one."""
+    return (outcome.detections, outcome.areas) if isinstance(outcome, Scene) else (outcome,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from camagent.backends import BackendOptions
 from camagent.errors import InputError
 from camagent.filters import FilterRule
-from camagent.frame import Classes, ClassMap, Detections, Frame, Outcome
+from camagent.frame import Classes, ClassMap, Detections, Frame, Outcome, Part, outcome_parts
 from camagent.inputs import picture_frame
 from camagent.models import UsableBundle
 from camagent.steps import Steps
@@ -22,6 +22,7 @@ from firmware_pkg.errors import GoldenFailed
 from firmware_pkg.manifest import Expectation, Golden
 
 SHARE_TOLERANCE = 0.05  # of the picture's area, by which a quantised model's class may differ
+FILL_TOLERANCE = 0.25  # of its box, by which a quantised model's instance mask may differ: coefficients of 0 fill nothing
 MIN_SHARE = 0.01  # a class of a semantic map that covers less is not "seen"
 
 
@@ -52,22 +53,34 @@ def answer(steps: Steps, frame: Frame) -> Answer:
 
 def expectations(outcome: Outcome, labels: Sequence[str], min_score: float, frame: Frame) -> list[Expectation]:
     """An outcome in the manifest's words."""
-    match outcome:
+    return [item for part in outcome_parts(outcome) for item in _expected(part, labels, min_score, frame)]
+
+
+def _expected(part: Part, labels: Sequence[str], min_score: float, frame: Frame) -> list[Expectation]:
+    match part:
         case Detections():
-            size = np.array([frame.width, frame.height] * 2, np.float64)
-            return [
-                Expectation(label=labels[int(i)], score=_share(score), box_norm=_four(box / size))
-                for i, score, box in zip(outcome.class_ids, outcome.scores, outcome.boxes, strict=True)
-            ]
+            return _boxes(part, labels, frame)
         case ClassMap():
-            shares = outcome.shares(len(labels))
+            shares = part.shares(len(labels))
             return [
                 Expectation(label=label, score=1.0, share=_share(share))
                 for label, share in zip(labels, shares, strict=True)
                 if share >= MIN_SHARE
             ]
         case Classes():
-            return [Expectation(label=labels[i], score=_share(score)) for i, score in outcome.top(5) if score >= min_score]
+            return [Expectation(label=labels[i], score=_share(score)) for i, score in part.top(5) if score >= min_score]
+
+
+def _boxes(found: Detections, labels: Sequence[str], frame: Frame) -> list[Expectation]:
+    """With its mask's share of the picture, where an object has a mask."""
+    size = np.array([frame.width, frame.height] * 2, np.float64)
+    area = frame.width * frame.height
+    masked = [_share(mask.pixels().sum() / area) for mask in found.masks]
+    shares: Sequence[float | None] = masked or [None] * len(found)
+    return [
+        Expectation(label=labels[int(i)], score=_share(score), box_norm=_four(box / size), share=share)
+        for i, score, box, share in zip(found.class_ids, found.scores, found.boxes, shares, strict=True)
+    ]
 
 
 def disagreements(declared: Mapping[str, int], seen: Mapping[str, int]) -> list[str]:
@@ -162,9 +175,22 @@ def recall(expected: Sequence[Expectation], found: Sequence[Expectation], min_io
 
 
 def _alike(item: Expectation, other: Expectation, min_iou: float) -> bool:
-    if item.share is not None:
-        return other.share is not None and abs(item.share - other.share) <= SHARE_TOLERANCE
-    return item.box_norm is None or _iou(item, other) >= min_iou
+    if item.share is not None and item.box_norm is None:
+        return other.box_norm is None and other.share is not None and abs(item.share - other.share) <= SHARE_TOLERANCE
+    return item.box_norm is None or (_iou(item, other) >= min_iou and _fills(item, other))
+
+
+def _fills(item: Expectation, other: Expectation) -> bool:
+    """Whether the mask fills its box as far as it did; true where none was expected."""
+    if item.share is None or item.box_norm is None or other.box_norm is None:
+        return True
+    fill, now = _fill(item.share, item.box_norm), _fill(other.share, other.box_norm)
+    return abs(fill - now) <= FILL_TOLERANCE
+
+
+def _fill(share: float | None, box: tuple[float, float, float, float]) -> float:
+    area = (box[2] - box[0]) * (box[3] - box[1])
+    return (share or 0.0) / area if area > 0 else 0.0
 
 
 def _iou(item: Expectation, other: Expectation) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from msgspec import UNSET
 
@@ -24,10 +24,24 @@ from camagent.bodies import (
     TopClass,
     encode,
 )
-from camagent.frame import Classes, ClassMap, Detections, Frame, Result
+from camagent.frame import Classes, ClassMap, Detections, Frame, InstanceMask, Part, Result
 
-RleEncoder = Callable[[ClassMap, int], tuple[tuple[int, int], str]]
 TOP_K = 5
+
+
+class RunLengths(NamedTuple):
+    """A mask as COCO run lengths."""
+
+    size: tuple[int, int]  # height, width
+    counts: str
+
+
+@dataclass(frozen=True, slots=True)
+class RleEncoders:
+    """How masks become run lengths in source size."""
+
+    area: Callable[[ClassMap, int], RunLengths]  # one class of a map
+    object: Callable[[InstanceMask, int, int], RunLengths]  # one object's mask in a picture of this height and width
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +95,9 @@ class Author:
     groups: Sequence[str | None]
 
 
-def detections_body(result: Result, found: Detections, author: Author, seq: int, now: float) -> DetectionsBody:
+def detections_body(
+    result: Result, found: Detections, author: Author, seq: int, now: float, *, rle: RleEncoders
+) -> DetectionsBody:
     """One inferred frame with its objects, best first; also without any."""
     frame = result.frame
     return DetectionsBody(
@@ -96,12 +112,12 @@ def detections_body(result: Result, found: Detections, author: Author, seq: int,
         pts=None if frame.pts is None else round(frame.pts, 6),
         frame=FrameSize(frame.width, frame.height),
         model=author.model,
-        detections=tuple(_detection(found, index, frame, author) for index in range(len(found))),
+        detections=tuple(_detection(found, index, frame, author, rle) for index in range(len(found))),
         latency_ms=LatencyMs(**{step: round(getattr(result.latency, step), 2) for step in LatencyMs.__struct_fields__}),
     )
 
 
-def segmentation_body(result: Result, found: ClassMap, author: Author, now: float, rle: RleEncoder) -> SegmentationBody:
+def segmentation_body(result: Result, found: ClassMap, author: Author, now: float, rle: RleEncoders) -> SegmentationBody:
     """The classes present in one frame, largest share first, their pixels in source size."""
     frame = result.frame
     shares = found.shares(len(author.labels))
@@ -115,7 +131,7 @@ def segmentation_body(result: Result, found: ClassMap, author: Author, now: floa
         frame=FrameSize(frame.width, frame.height),
         model=author.model,
         classes=tuple(
-            ClassArea(label=author.labels[i], class_id=i, share=round(float(shares[i]), 5), rle=Rle(*rle(found, i)))
+            ClassArea(label=author.labels[i], class_id=i, share=round(float(shares[i]), 5), rle=Rle(*rle.area(found, i)))
             for i in present
         ),
     )
@@ -137,11 +153,11 @@ def classification_body(result: Result, found: Classes, author: Author, now: flo
     )
 
 
-def body_of(result: Result, author: Author, seq: int, now: float, rle: RleEncoder) -> Body:
-    """The body that belongs to the outcome's kind."""
-    match result.outcome:
+def body_of(result: Result, part: Part, author: Author, seq: int, now: float, *, rle: RleEncoders) -> Body:
+    """The body that belongs to this part of the result's outcome. `seq` numbers detections."""
+    match part:
         case Detections() as found:
-            return detections_body(result, found, author, seq, now)
+            return detections_body(result, found, author, seq, now, rle=rle)
         case ClassMap() as found:
             return segmentation_body(result, found, author, now, rle)
         case Classes() as found:
@@ -161,7 +177,7 @@ def message_of(body: Body, topics: Topics, camera: str, qos: int) -> Message:
             return Message(topics.of_camera(camera, "segmentation"), encode(body), 0, camera=camera)
 
 
-def _detection(found: Detections, index: int, frame: Frame, author: Author) -> Detection:
+def _detection(found: Detections, index: int, frame: Frame, author: Author, rle: RleEncoders) -> Detection:
     class_id = int(found.class_ids[index])
     x1, y1, x2, y2 = (float(value) for value in found.boxes[index])
     norm: Box = (x1 / frame.width, y1 / frame.height, x2 / frame.width, y2 / frame.height)
@@ -172,4 +188,5 @@ def _detection(found: Detections, index: int, frame: Frame, author: Author) -> D
         box=(round(x1, 2), round(y1, 2), round(x2, 2), round(y2, 2)),
         box_norm=(round(norm[0], 5), round(norm[1], 5), round(norm[2], 5), round(norm[3], 5)),
         zones=found.zones[index] if found.zones else UNSET,
+        mask=Rle(*rle.object(found.masks[index], frame.height, frame.width)) if found.masks else UNSET,
     )

@@ -19,6 +19,7 @@ import msgspec
 
 from camagent import __version__, vitals
 from camagent.backends import BackendOptions, installed, open_backend
+from camagent.backends.auxiliary import is_auxiliary
 from camagent.backends.onnx import OnnxProfiler, runtime_version
 from camagent.bodies import AgentHealthBody, BundleStateBody, encode
 from camagent.bundles import Bundles
@@ -45,7 +46,7 @@ from camagent.owner import Owner, acquire
 from camagent.preprocess import rgb_pixels
 from camagent.sources import open_source
 from camagent.stage import Wake
-from camagent.steps import Steps, encode_rle
+from camagent.steps import RLE, Steps
 from camagent.trace import Trace
 from camagent.trust_desk import TrustDesk
 from camagent.workbench import BackendHung, Reading, Workbench, head_of, heads_for, prepare, read
@@ -377,9 +378,9 @@ def _require_same_owner(old: Config, new: Config) -> None:
 
 # what commands, pages and self-test need of the stages: nobody but this module imports them
 __all__ = [
-    "HEADS", "USUAL_SCALE", "Agent", "Author", "BackendHung", "BackendOptions", "FilterRule", "HeadFit", "Observer",
-    "OnnxProfiler", "Reading", "Steps", "TensorSpec", "TrustDesk", "UsableBundle", "Workbench", "body_of", "check",
-    "encode_rle", "fits", "head_of", "heads_for", "installed", "load_model", "named_frames", "one_picture", "open_backend",
+    "HEADS", "RLE", "USUAL_SCALE", "Agent", "Author", "BackendHung", "BackendOptions", "FilterRule", "HeadFit", "Observer",
+    "OnnxProfiler", "Reading", "Steps", "TensorSpec", "TrustDesk", "UsableBundle", "Workbench", "body_of", "check", "fits",
+    "head_of", "heads_for", "installed", "is_auxiliary", "load_model", "named_frames", "one_picture", "open_backend",
     "passed_over", "picture_frame", "prepare", "read", "rgb_frame", "rgb_pixels", "rule_for", "runtime_version", "task_of",
     "usable",
 ]  # fmt: skip

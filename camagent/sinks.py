@@ -15,7 +15,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from camagent.frame import Classes, ClassMap, Detections, Frame, Outcome
+from camagent.frame import Classes, ClassMap, Detections, Frame, Outcome, Part, outcome_parts
 from camagent.preprocess import to_pixels
 
 _PALETTE = (
@@ -27,29 +27,31 @@ _JPEG_QUALITY = 90
 _CLASSES_DRAWN = 3
 _CORNER = 0.2  # of a box's side, that its corners are long
 
+Polygon = Sequence[tuple[float, float]]
+Color = tuple[int, int, int]
 
-def annotate(frame: Frame, outcome: Outcome, labels: Sequence[str], *, longest: int | None = None) -> NDArray[np.uint8]:
+
+def annotate(
+    frame: Frame, outcome: Outcome, labels: Sequence[str], *, longest: int | None = None, private: Sequence[Polygon] = ()
+) -> NDArray[np.uint8]:
     """The frame as BGR, (height, width, 3), with what was found drawn in.
 
     `longest`: pixels of the longest side, where the picture is to be smaller than the frame; it is drawn on after scaling.
+    `private`: the frame's privacy masks, 0..1 of the picture; they are already grey and no area is painted over them.
     """
     shrink = min(1.0, longest / max(frame.width, frame.height)) if longest else 1.0
     width, height = max(1, round(frame.width * shrink)), max(1, round(frame.height * shrink))
     picture = to_pixels(VideoReformatter(), cast("av.VideoFrame", frame.picture), width, height, "bgr").copy()
+    parts = outcome_parts(outcome)
+    plain = picture.copy() if private else picture
+    for part in parts:
+        _paint(picture, part, frame, labels)
+    if private:
+        hidden = _covered(private, width, height)
+        picture[hidden] = plain[hidden]
     scale = max(0.8 if longest else 0.4, min(width, height) / 900)
-    match outcome:
-        case Detections():
-            sides = np.array([width / frame.width, height / frame.height] * 2)
-            for box, score, class_id in zip(outcome.boxes * sides, outcome.scores, outcome.class_ids, strict=True):
-                _draw_box(picture, box, f"{labels[class_id]} {score:.2f}", _PALETTE[class_id % len(_PALETTE)], scale)
-        case ClassMap():
-            ids = outcome.in_source()
-            if shrink < 1:
-                ids = cv2.resize(ids, (width, height), interpolation=cv2.INTER_NEAREST).astype(np.uint8)
-            _draw_map(picture, ids, labels, scale)
-        case Classes():
-            for row, (class_id, score) in enumerate(outcome.top(_CLASSES_DRAWN)):
-                _draw_text(picture, f"{labels[class_id]} {score:.2f}", (4, round(30 * scale * (row + 1))), (40, 40, 40), scale)
+    for part in parts:
+        _write(picture, part, frame, labels, scale)
     return picture
 
 
@@ -129,27 +131,76 @@ class VideoSink:
         self.close()
 
 
-def _draw_box(
-    picture: NDArray[np.uint8], box: NDArray[np.floating], text: str, color: tuple[int, int, int], scale: float
-) -> None:
+def _paint(picture: NDArray[np.uint8], part: Part, frame: Frame, labels: Sequence[str]) -> None:
+    """The areas: of objects, and of a map."""
+    height, width = picture.shape[:2]
+    if isinstance(part, ClassMap):
+        ids = part.in_source()
+        if ids.shape != (height, width):
+            ids = cv2.resize(ids, (width, height), interpolation=cv2.INTER_NEAREST).astype(np.uint8)
+        for class_id in _things(part, labels):
+            _tint(picture, ids == class_id, _color(class_id))
+    elif isinstance(part, Detections) and part.masks:
+        for mask, class_id in zip(part.masks, part.class_ids, strict=True):
+            left, right = (round(x * width / frame.width) for x in (mask.left, mask.left + mask.width))
+            top, bottom = (round(y * height / frame.height) for y in (mask.top, mask.top + mask.height))
+            if left == right or top == bottom:
+                continue
+            inside = cv2.resize(mask.pixels().astype(np.uint8), (right - left, bottom - top), interpolation=cv2.INTER_NEAREST)
+            _tint(picture[top:bottom, left:right], inside > 0, _color(int(class_id)))
+
+
+def _tint(picture: NDArray[np.uint8], where: NDArray[np.bool_], color: Color) -> None:
+    picture[where] = (picture[where] * (1 - _MASK_OPACITY) + np.array(color) * _MASK_OPACITY).astype(np.uint8)
+
+
+def _covered(private: Sequence[Polygon], width: int, height: int) -> NDArray[np.bool_]:
+    """Pixels that a privacy mask touches, (height, width)."""
+    covered = np.zeros((height, width), np.uint8)
+    for polygon in private:
+        corners = np.round(np.array(polygon, np.float64) * [width, height]).astype(np.int32)
+        cv2.fillPoly(covered, [corners], 1)
+    return covered > 0
+
+
+def _write(picture: NDArray[np.uint8], part: Part, frame: Frame, labels: Sequence[str], scale: float) -> None:
+    """Boxes, and all words."""
+    height, width = picture.shape[:2]
+    match part:
+        case Detections():
+            sides = np.array([width / frame.width, height / frame.height] * 2)
+            for box, score, class_id in zip(part.boxes * sides, part.scores, part.class_ids, strict=True):
+                _draw_box(picture, box, f"{labels[class_id]} {score:.2f}", _color(int(class_id)), scale)
+        case ClassMap():
+            shares = part.shares(len(labels))
+            for row, class_id in enumerate(_things(part, labels)):
+                text = f"{labels[class_id]} {shares[class_id]:.1%}"
+                _draw_text(picture, text, (4, round(30 * scale * (row + 1))), _color(class_id), scale)
+        case Classes():
+            for row, (class_id, score) in enumerate(part.top(_CLASSES_DRAWN)):
+                _draw_text(picture, f"{labels[class_id]} {score:.2f}", (4, round(30 * scale * (row + 1))), (40, 40, 40), scale)
+
+
+def _things(found: ClassMap, labels: Sequence[str]) -> list[int]:
+    """Ids that are drawn: those that are there and no background; a model with one label has none."""
+    ids = (int(i) for i in np.unique(found.ids) if i < len(labels))
+    return [i for i in ids if i != found.background or len(labels) == 1]
+
+
+def _color(class_id: int) -> Color:
+    return _PALETTE[class_id % len(_PALETTE)]
+
+
+def _draw_box(picture: NDArray[np.uint8], box: NDArray[np.floating], text: str, color: Color, scale: float) -> None:
     x1, y1, x2, y2 = (round(float(value)) for value in box)
     cv2.rectangle(picture, (x1, y1), (x2, y2), color, max(1, round(2 * scale)), cv2.LINE_AA)
     _draw_text(picture, text, (x1, max(y1, round(20 * scale))), color, scale)
 
 
-def _draw_text(picture: NDArray[np.uint8], text: str, at: tuple[int, int], color: tuple[int, int, int], scale: float) -> None:
+def _draw_text(picture: NDArray[np.uint8], text: str, at: tuple[int, int], color: Color, scale: float) -> None:
     (width, height), baseline = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.6 * scale, 1)
     x, y = at
     cv2.rectangle(picture, (x, y - height - baseline), (x + width + 4, y), color, cv2.FILLED)
     cv2.putText(
         picture, text, (x + 2, y - baseline // 2 - 1), cv2.FONT_HERSHEY_SIMPLEX, 0.6 * scale, (255, 255, 255), 1, cv2.LINE_AA
     )
-
-
-def _draw_map(picture: NDArray[np.uint8], ids: NDArray[np.uint8], labels: Sequence[str], scale: float) -> None:
-    for row, class_id in enumerate(int(i) for i in np.unique(ids) if i or len(labels) == 1):
-        color = _PALETTE[class_id % len(_PALETTE)]
-        where = ids == class_id
-        picture[where] = (picture[where] * (1 - _MASK_OPACITY) + np.array(color) * _MASK_OPACITY).astype(np.uint8)
-        share = float(where.mean())
-        _draw_text(picture, f"{labels[class_id]} {share:.1%}", (4, round(30 * scale * (row + 1))), color, scale)

@@ -22,18 +22,22 @@ from camagent.frame import (
     Classes,
     ClassMap,
     Frame,
+    InstanceMask,
     Latency,
     Letterbox,
     Outcome,
     Prepared,
     Result,
+    Scene,
     StageCounts,
     TensorSpec,
 )
-from camagent.heads import HeadContext, SemanticMap, build_head, require_known
+from camagent.heads import Decoded, HeadContext, SemanticMap, Sighting, build_head, require_known
 from camagent.heads.base import describe
-from camagent.heads.masks import encode_class
+from camagent.heads.instances import cut
+from camagent.heads.masks import encode_class, encode_window
 from camagent.heads.nms import nms
+from camagent.messages import RleEncoders, RunLengths
 from camagent.models import UsableBundle
 from camagent.preprocess import Preprocessor
 from firmware_pkg.manifest import InputSpec, Manifest
@@ -90,14 +94,7 @@ class Steps:
 
     def decode(self, outputs: Sequence[NDArray[Any]], letterbox: Letterbox) -> tuple[Outcome, StageCounts]:
         """The model's outputs -> what is published, and how much survived each filter."""
-        decoded = self._head.decode(outputs, self.rule.min_score)
-        if isinstance(decoded, Candidates):
-            return filters.apply(decoded, letterbox, self.rule, nms)
-        if isinstance(decoded, SemanticMap):
-            height, width = decoded.ids.shape
-            rows, columns = letterbox.grid_index(width, height)
-            return ClassMap(decoded.ids, rows, columns, decoded.score_max), StageCounts(score_max=decoded.score_max)
-        return decoded, _counts_of(decoded, self.rule.min_score)
+        return outcome_of(self._head.decode(outputs, self.rule.min_score), letterbox, self.rule)
 
     def _invalid(self, outputs: Sequence[NDArray[Any]], now: float) -> int | None:
         if now < self._search_at:
@@ -117,10 +114,35 @@ class Steps:
         self.backend.close()
 
 
-def encode_rle(found: ClassMap, class_id: int) -> tuple[tuple[int, int], str]:
-    """One class's pixels in source size as COCO RLE: ([height, width], counts)."""
+def outcome_of(decoded: Decoded, letterbox: Letterbox, rule: FilterRule) -> tuple[Outcome, StageCounts]:
+    """A head's answer -> what is published, and how much survived each filter. Of two kinds, the boxes are counted."""
+    if isinstance(decoded, Candidates):
+        return filters.apply(decoded, letterbox, rule, nms, cut)
+    if isinstance(decoded, SemanticMap):
+        return _in_source(decoded, letterbox), StageCounts(score_max=decoded.score_max)
+    if isinstance(decoded, Sighting):
+        found, counts = filters.apply(decoded.candidates, letterbox, rule, nms, cut)
+        return Scene(found, _in_source(decoded.areas, letterbox)), counts
+    return decoded, _counts_of(decoded, rule.min_score)
+
+
+def _in_source(found: SemanticMap, letterbox: Letterbox) -> ClassMap:
+    height, width = found.ids.shape
+    rows, columns = letterbox.grid_index(width, height)
+    return ClassMap(found.ids, rows, columns, found.score_max, found.background)
+
+
+def _encode_area(found: ClassMap, class_id: int) -> RunLengths:
     made = encode_class(found, class_id)
-    return made.size, made.counts
+    return RunLengths(made.size, made.counts)
+
+
+def _encode_object(found: InstanceMask, height: int, width: int) -> RunLengths:
+    made = encode_window(found.pixels(), found.left, found.top, height, width)
+    return RunLengths(made.size, made.counts)
+
+
+RLE = RleEncoders(_encode_area, _encode_object)
 
 
 def invalid_values(outputs: Sequence[NDArray[Any]]) -> int:

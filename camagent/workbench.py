@@ -15,14 +15,13 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from camagent import filters
 from camagent.backends import Backend, BackendOptions, open_backend
 from camagent.errors import BackendError
 from camagent.filters import FilterRule
-from camagent.frame import Candidates, ClassMap, Frame, Letterbox, Outcome, Prepared, StageCounts, TensorSpec
-from camagent.heads import HEADS, Head, HeadContext, SemanticMap, build_head
-from camagent.heads.nms import nms
+from camagent.frame import Candidates, Frame, Letterbox, Outcome, Prepared, StageCounts, TensorSpec
+from camagent.heads import HEADS, Head, HeadContext, Sighting, build_head
 from camagent.preprocess import Preprocessor
+from camagent.steps import outcome_of
 from firmware_pkg.manifest import InputSpec, Manifest
 
 OPEN_S, INFER_S = 120.0, 30.0
@@ -139,15 +138,9 @@ def read(head: Head, outputs: Sequence[NDArray[Any]], letterbox: Letterbox, rule
     """Outputs -> what would be published under `rule`."""
     with np.errstate(all="ignore"):  # strange values are what is being looked for
         decoded = head.decode(outputs, rule.min_score)
-        if isinstance(decoded, Candidates):
-            outcome, counts = filters.apply(decoded, letterbox, rule, nms)
-            return Reading(outcome, counts, decoded)
-    if isinstance(decoded, SemanticMap):
-        height, width = decoded.ids.shape
-        rows, columns = letterbox.grid_index(width, height)
-        return Reading(ClassMap(decoded.ids, rows, columns, decoded.score_max), StageCounts(score_max=decoded.score_max), None)
-    best = float(decoded.scores.max(initial=0.0))
-    return Reading(decoded, StageCounts(candidates=len(decoded.scores), score_max=best), None)
+        outcome, counts = outcome_of(decoded, letterbox, rule)
+    boxes = decoded.candidates if isinstance(decoded, Sighting) else decoded
+    return Reading(outcome, counts, boxes if isinstance(boxes, Candidates) else None)
 
 
 def heads_for(task: str) -> list[str]:

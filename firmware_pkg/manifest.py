@@ -83,7 +83,7 @@ class Expectation(_Strict, frozen=True, kw_only=True):
     label: str
     score: Share
     box_norm: tuple[float, float, float, float] | None = None
-    share: Share | None = None  # of the picture's area, for a class of a semantic map
+    share: Share | None = None  # of the picture's area: a class of a semantic map, or the mask of an object in its box
 
 
 class Golden(_Strict, frozen=True, kw_only=True):

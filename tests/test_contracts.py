@@ -152,7 +152,7 @@ def test_every_head_in_the_registry_has_a_file_a_test_and_a_paragraph() -> None:
     from camagent.heads import HEADS
 
     text = (ROOT / "docs" / "heads.md").read_text("utf-8")
-    helpers = {"__init__", "anchors", "base", "cells", "levels", "masks", "nms"}
+    helpers = {"__init__", "anchors", "base", "cells", "instances", "levels", "maps", "masks", "nms", "priors"}
     files = {path.stem for path in (ROOT / "camagent" / "heads").glob("*.py")} - helpers
     assert files == {module.rpartition(".")[2] for module, _, _ in HEADS.values()}
     for name, (module, _, _) in HEADS.items():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,8 @@ from numpy.typing import NDArray
 
 from camagent.config import Camera, Filter, Zone
 from camagent.filters import FilterRule, ZoneRule, apply, rule_for, unknown_labels
-from camagent.frame import Candidates, Letterbox
+from camagent.frame import Candidates, InstanceMask, Letterbox, MaskParts
+from camagent.heads.instances import cut
 
 SAME = Letterbox(100, 100, 100, 100, 1.0, 1.0, 0.0, 0.0)
 SQUARE = ((0.4, 0.4), (0.8, 0.4), (0.8, 0.8), (0.4, 0.8))
@@ -32,7 +34,7 @@ def keep_all(found: Candidates, iou: float) -> NDArray[np.intp]:
 
 
 def kept(found: Candidates, letterbox: Letterbox = SAME, **rule: Any) -> tuple[list[list[float]], Any]:
-    detections, counts = apply(found, letterbox, FilterRule(0.4, 0.45, **rule), keep_all)
+    detections, counts = apply(found, letterbox, FilterRule(0.4, 0.45, **rule), keep_all, cut)
     return detections.boxes.tolist(), counts
 
 
@@ -75,7 +77,7 @@ def test_zone_anchors(anchor: Any, box: tuple[float, float, float, float], insid
 def test_an_object_names_every_zone_it_is_in() -> None:
     whole = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
     rule = FilterRule(0.4, 0.45, zones=(ZoneRule("all", whole, "center"), ZoneRule("gate", SQUARE, "center")))
-    detections, _ = apply(candidates((50, 50, 60, 60), (0, 0, 10, 10)), SAME, rule, keep_all)
+    detections, _ = apply(candidates((50, 50, 60, 60), (0, 0, 10, 10)), SAME, rule, keep_all, cut)
     assert detections.zones == (("all", "gate"), ("all",))
 
 
@@ -113,3 +115,20 @@ def test_a_camera_overrides_the_bundle_and_may_name_groups() -> None:
 def test_labels_that_the_model_does_not_have_are_told() -> None:
     camera = Camera(name="a", url="x", filter=Filter(labels=("persn", "car", "other waste")))
     assert unknown_labels(camera, LABELS, GROUPS) == ["persn"]
+
+
+def test_masks_are_cut_for_what_is_left_and_for_nothing_else() -> None:
+    found = candidates((0, 0, 50, 50), (10, 10, 60, 60), (0, 0, 5, 5), (50, 50, 60, 60), ids=(0, 1, 0, 0))
+    parts = MaskParts(np.zeros((2, 25, 25), np.float32), np.arange(8, dtype=np.float32).reshape(4, 2))
+    asked: list[tuple[list[int], list[list[float]]]] = []
+
+    def watched(given: MaskParts, rows: NDArray[np.intp], boxes: Any, letterbox: Letterbox) -> tuple[InstanceMask, ...]:
+        assert given is parts
+        asked.append((rows.tolist(), boxes.tolist()))
+        return cut(given, rows, boxes, letterbox)
+
+    rule = FilterRule(0.4, 0.45, class_ids=frozenset({0}), min_area=100)
+    detections, _ = apply(replace(found, masks=parts), SAME, rule, keep_all, watched)
+    assert asked == [([0, 3], [[0, 0, 50, 50], [50, 50, 60, 60]])]
+    assert [(mask.left, mask.top, mask.width, mask.height) for mask in detections.masks] == [(0, 0, 50, 50), (50, 50, 10, 10)]
+    assert not any(mask.grid.flags.writeable for mask in detections.masks)

@@ -66,8 +66,9 @@ def test_a_healthy_rig_sees_what_was_drawn(family: str) -> None:
 
 # decoded by the agent, and not yet the healthy case of a drawn rig: their own tests, and test_lab_exports, hold them
 NOT_DRAWN = {
-    "nanodet", "nanodet-plus", "ppyoloe", "ppyoloe-rknn", "rtdetr", "ssd", "yolov10", "yolov10-rknn", "yolov5-rknn", "yolov6",
-    "yolov6-rknn", "yolov7", "yolov7-end2end", "yolov7-rknn", "yolov8-rknn", "yolox",
+    "nanodet", "nanodet-plus", "od-seg", "ppyoloe", "ppyoloe-rknn", "rtdetr", "ssd", "ssd-raw", "yolop", "yolov10",
+    "yolov10-rknn", "yolov5-rknn", "yolov5-seg", "yolov5-seg-rknn", "yolov6", "yolov6-rknn", "yolov7", "yolov7-end2end",
+    "yolov7-rknn", "yolov8-rknn", "yolov8-seg", "yolov8-seg-rknn", "yolox",
 }  # fmt: skip
 
 

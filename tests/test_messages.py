@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -11,8 +12,8 @@ import pytest
 
 from camagent import config_file
 from camagent.bodies import BODIES, ClassificationBody, DetectionsBody, ModelRef, SegmentationBody, encode, schemas
-from camagent.frame import Classes, ClassMap, Detections, Frame, Latency, Letterbox, Outcome, Result, StageCounts
-from camagent.messages import Author, Topics, body_of, message_of, slug
+from camagent.frame import Classes, ClassMap, Detections, Frame, InstanceMask, Latency, Letterbox, Part, Result, StageCounts
+from camagent.messages import Author, RleEncoders, RunLengths, Topics, body_of, message_of, slug
 from camagent.selftest import schema as selftest_schema
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,7 +21,7 @@ AUTHOR = Author("cam-01", "front", 7, ModelRef(name="m", version="1"), ("person"
 TOPICS = Topics("camagent", "cam-01")
 
 
-def result(outcome: Outcome) -> Result:
+def result(outcome: Part) -> Result:
     frame = Frame(cast("Any", SimpleNamespace(width=200, height=100)), 1.25, 1700000000.1234, "rtcp", 5.0, 2.0)
     return Result(frame, outcome, StageCounts(), Latency(1, 2, 3, 4, 10), Letterbox(200, 100, 10, 10, 0.05, 0.1, 0, 0))
 
@@ -30,12 +31,14 @@ def detections(zones: tuple[tuple[str, ...], ...] = ()) -> Detections:
     return Detections(boxes, np.array([0.87654], np.float32), np.array([1]), zones)
 
 
-def no_rle(found: ClassMap, class_id: int) -> tuple[tuple[int, int], str]:
-    return (100, 200), f"class {class_id}"
+NO_RLE = RleEncoders(
+    lambda _, class_id: RunLengths((100, 200), f"class {class_id}"),
+    lambda mask, height, width: RunLengths((height, width), f"{mask.width} wide"),
+)
 
 
-def as_json(outcome: Outcome) -> dict[str, Any]:
-    body = body_of(result(outcome), AUTHOR, 3, 1700000001.0, no_rle)
+def as_json(outcome: Part) -> dict[str, Any]:
+    body = body_of(result(outcome), outcome, AUTHOR, 3, 1700000001.0, rle=NO_RLE)
     made: dict[str, Any] = json.loads(encode(body))
     jsonschema.validate(made, schemas()[made["schema"]])
     return made
@@ -66,6 +69,17 @@ def test_fields_that_do_not_apply_are_absent() -> None:
     assert not {"zones", "track_id", "mask"} & set(item)
 
 
+def test_an_objects_mask_is_told_in_the_size_of_the_picture() -> None:
+    mask = InstanceMask(np.ones((2, 2), np.float32), 10, 20, 100, 50, (0.01, 0.01), (0.0, 0.0))
+    (item,) = as_json(replace(detections(), masks=(mask,)))["detections"]
+    assert item["mask"] == {"size": [100, 200], "counts": "100 wide"}
+
+
+def test_what_has_no_label_is_not_named_in_a_segmentation() -> None:
+    found = ClassMap(np.array([[1, 255]], np.uint8), np.zeros(100, np.int64), np.array([0] * 50 + [1] * 150), 0.9, 255)
+    assert [(item["label"], item["share"]) for item in as_json(found)["classes"]] == [("box", 0.25)]
+
+
 def test_segmentation_names_the_present_classes_largest_first() -> None:
     found = ClassMap(np.array([[0, 1], [1, 1]], np.uint8), np.array([0] * 50 + [1] * 50), np.array([0] * 100 + [1] * 100), 0.9)
     classes = as_json(found)["classes"]
@@ -80,8 +94,8 @@ def test_classification_gives_the_top_classes_with_groups() -> None:
 
 
 def test_topics_qos_and_lanes() -> None:
-    def of(outcome: Outcome, qos: int = 1) -> Any:
-        return message_of(body_of(result(outcome), AUTHOR, 1, 0.0, no_rle), TOPICS, "front", qos)
+    def of(outcome: Part, qos: int = 1) -> Any:
+        return message_of(body_of(result(outcome), outcome, AUTHOR, 1, 0.0, rle=NO_RLE), TOPICS, "front", qos)
 
     found = of(detections())
     assert (found.topic, found.qos, found.lane, found.retain) == ("camagent/cam-01/front/detections", 1, "detections", False)

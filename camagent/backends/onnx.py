@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camagent.backends import BackendOptions
+from camagent.backends.auxiliary import is_auxiliary, value_of
 from camagent.errors import BackendError
 from camagent.frame import TensorSpec
 
@@ -18,22 +19,34 @@ _DTYPES = {
     "tensor(int8)": "int8", "tensor(int32)": "int32", "tensor(int64)": "int64", "tensor(bool)": "bool",
 }  # fmt: skip
 _ERRORS_ONLY = 3
+_COLORS = 3
 
 
 class OnnxBackend:
-    """One InferenceSession. Spinning is off: an idle worker must not burn the core that the decoder needs."""
+    """One InferenceSession. Spinning is off: an idle worker must not burn the core that the decoder needs.
+
+    Inputs that only ask for the picture's size (auxiliary.py) are fed here and are not among `inputs`.
+    """
 
     def __init__(self, model: bytes, options: BackendOptions) -> None:
         """Loads the model. Raises BackendError with the runtime's own words."""
         self._session: Any = _open(model, options, session_options(options))
-        self.inputs: Sequence[TensorSpec] = tuple(_spec(node) for node in self._session.get_inputs())
+        declared = tuple(_spec(node) for node in self._session.get_inputs())
+        self._auxiliary = tuple(spec for spec in declared if is_auxiliary(spec)) if len(declared) > 1 else ()
+        self.inputs: Sequence[TensorSpec] = tuple(spec for spec in declared if spec not in self._auxiliary)
         self.outputs: Sequence[TensorSpec] = tuple(_spec(node) for node in self._session.get_outputs())
         self._input = self.inputs[0].name
+        self._sizes: dict[str, NDArray[np.generic]] = {}  # what the auxiliary inputs get, for pictures of `_fed`
+        self._fed: tuple[int, ...] = ()
         self._names = [spec.name for spec in self.outputs]
 
     def infer(self, tensor: NDArray[np.generic]) -> Sequence[NDArray[np.generic]]:
         """Runs the model once; see `Backend.infer`."""
-        return _run(self._session, self._names, {self._input: tensor})
+        if self._auxiliary and tensor.shape != self._fed:
+            height, width = tensor.shape[1:3] if tensor.shape[-1] == _COLORS else tensor.shape[-2:]
+            self._sizes = {spec.name: value_of(spec, width, height) for spec in self._auxiliary}
+            self._fed = tensor.shape
+        return _run(self._session, self._names, {self._input: tensor, **self._sizes})
 
     def close(self) -> None:
         """Frees the session."""

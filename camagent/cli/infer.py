@@ -20,8 +20,8 @@ from camagent.cli.tool_bundle import load_bundle, trust_option
 from camagent.cli.words import summary
 from camagent.config import Camera, Config
 from camagent.errors import InputError, printable
-from camagent.frame import Frame
-from camagent.pipeline import Author, BackendOptions, FilterRule, Steps, body_of, encode_rle, named_frames, passed_over
+from camagent.frame import Frame, outcome_parts
+from camagent.pipeline import RLE, Author, BackendOptions, FilterRule, Steps, body_of, named_frames, passed_over
 from camagent.redact import without_credentials
 from camagent.sinks import VideoSink, annotate, write_picture
 from camagent.trace import Trace
@@ -33,7 +33,12 @@ DEFAULT_OUT = Path("camagent-out")
 @click.argument("bundle", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for annotated pictures and videos.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per frame and line; draws only with --out.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="One JSON object per frame and line, two where a model gives boxes and areas; draws only with --out.",
+)
 @click.option("--min-score", type=click.FloatRange(0, 1), help="Threshold instead of the bundle's.")
 @click.option("--frames", "limit", type=click.IntRange(1), help="Stop after this many frames of each input.")
 @trace_option
@@ -85,16 +90,19 @@ def _one_input(
             result = steps.run(frame)
             if trace:
                 trace.frame(author.camera, result, monotonic())
-            body = _with_input(body_of(result, author, seq, frame.frame_time, encode_rle), name or shown)
+            bodies = [body_of(result, part, author, seq, frame.frame_time, rle=RLE) for part in outcome_parts(result.outcome)]
             if as_json:
-                sys.stdout.write(encode(body).decode() + "\n")
+                sys.stdout.writelines(encode(_with_input(body, name or shown)).decode() + "\n" for body in bodies)
             else:
-                click.echo(f"{printable(name or shown)}{_at(frame, name)}: {summary(body)}")
-            if drawings and name:
-                write_picture(drawings.place(Path(name).stem, ".jpg"), annotate(frame, result.outcome, author.labels))
-            elif drawings:
-                video = video or stack.enter_context(VideoSink(drawings.place(author.camera, ".mp4")))
-                video.write(annotate(frame, result.outcome, author.labels), frame.pts)
+                click.echo(f"{printable(name or shown)}{_at(frame, name)}: {'; '.join(map(summary, bodies))}")
+            if drawings:
+                private = [mask.polygon for mask in camera.mask] if camera else ()
+                picture = annotate(frame, result.outcome, author.labels, private=private)
+                if name:
+                    write_picture(drawings.place(Path(name).stem, ".jpg"), picture)
+                else:
+                    video = video or stack.enter_context(VideoSink(drawings.place(author.camera, ".mp4")))
+                    video.write(picture, frame.pts)
             bar.advance(task)
         if not seq:
             raise InputError(

@@ -11,7 +11,7 @@ import numpy as np
 
 from camagent.cli.golden_request import read_file
 from camagent.errors import BackendError, InputError
-from camagent.pipeline import BackendOptions, HeadFit, TensorSpec, UsableBundle, Workbench, fits, task_of
+from camagent.pipeline import BackendOptions, HeadFit, TensorSpec, UsableBundle, Workbench, fits, is_auxiliary, task_of
 from firmware_pkg import verify as verifier
 from firmware_pkg.errors import ManifestInvalid
 from firmware_pkg.graph_facts import GraphFacts, Tensor, read_graph
@@ -111,11 +111,16 @@ def doubts(facts: ModelFacts) -> tuple[str, ...]:
     ]
     if facts.guessed:
         found.append(f"the input's size is not known: heads are judged for {facts.size[0]}x{facts.size[1]}; give --size WxH")
-    if len(facts.inputs) > 1:
-        found.append(f"the model has {len(facts.inputs)} inputs: the agent gives one picture")
+    if len(others := pictures(facts.inputs)) > 1:
+        found.append(f"the model has {len(others)} inputs that nothing is known of: the agent gives one picture")
     if facts.graph is not None:
         found += _of_graph(facts.graph)
     return tuple(found)
+
+
+def pictures(inputs: Sequence[Tensor]) -> list[Tensor]:
+    """Inputs without those that only ask for the picture's size, which the agent feeds by itself."""
+    return [one for one in inputs if len(inputs) == 1 or not is_auxiliary(_declared(one))]
 
 
 def shown(shape: Sequence[int | None]) -> str:
@@ -144,7 +149,7 @@ def _of_graph(graph: GraphFacts) -> list[str]:
         )
     found += [
         f"input {tensor.name} is {tensor.dtype}: the agent gives float32 or uint8"
-        for tensor in graph.inputs
+        for tensor in pictures(graph.inputs)
         if tensor.dtype not in ("float32", "uint8")
     ]
     return found
@@ -170,20 +175,25 @@ def _size(inputs: Sequence[Tensor], size: tuple[int, int] | None) -> tuple[tuple
 
 def _outputs(model: bytes, graph: GraphFacts, size: tuple[int, int]) -> list[TensorSpec]:
     """The declared outputs; where their shapes are open, those of one run, if the model lets itself be run like that."""
-    declared = [TensorSpec(one.name, one.shape, one.dtype) for one in graph.outputs]
-    if all(one.shape and None not in one.shape for one in graph.outputs) or len(graph.inputs) != 1:
+    declared = [_declared(one) for one in graph.outputs]
+    inputs = pictures(graph.inputs)
+    if all(one.shape and None not in one.shape for one in graph.outputs) or len(inputs) != 1:
         return declared
     try:
         bench = Workbench("onnx", model, BackendOptions())
     except BackendError:  # the declared shapes have to do
         return declared
     try:
-        outputs = bench.infer(_zeros(graph.inputs[0], size))
+        outputs = bench.infer(_zeros(inputs[0], size))
     except BackendError:
         return declared
     finally:
         bench.close()
     return [TensorSpec(one.name, array.shape, str(array.dtype)) for one, array in zip(declared, outputs, strict=False)]
+
+
+def _declared(tensor: Tensor) -> TensorSpec:
+    return TensorSpec(tensor.name, tensor.shape, tensor.dtype)
 
 
 def _zeros(tensor: Tensor, size: tuple[int, int]) -> Any:

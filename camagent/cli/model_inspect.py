@@ -14,7 +14,7 @@ from camagent import labels as label_lists
 from camagent.cli import EXIT_DONE, EXIT_UNDECIDED
 from camagent.cli.create_head import known_of
 from camagent.cli.golden_request import golden_request, input_of
-from camagent.cli.model_facts import ModelFacts, Subject, doubts, facts_of, shown, subject
+from camagent.cli.model_facts import ModelFacts, Subject, doubts, facts_of, pictures, shown, subject
 from camagent.cli.size import size_of
 from camagent.errors import HeadUndecided, UsageError, printable
 from camagent.pipeline import BackendOptions, TensorSpec, Workbench, installed
@@ -114,7 +114,7 @@ def _pictures(
 
 def _draft(facts: ModelFacts, names: Sequence[str]) -> Manifest:
     """A manifest that says no more than the model does."""
-    first = facts.inputs[0] if facts.inputs else Tensor("", (), "")
+    first = next(iter(pictures(facts.inputs)), Tensor("", (), ""))
     spec = input_of(TensorSpec(first.name, first.shape, first.dtype), facts.size)
     document = {
         "name": "model", "version": "0", "created": builder.now(), "task": "detect", "input": spec, "labels": names,
@@ -196,6 +196,8 @@ def _print(path: Path, facts: ModelFacts, explained: Mapping[str, Any] | None) -
             quantised = f", scale {one.scale:g}, zero point {one.zero_point}" if one.scale is not None else ""
             ending = graph.endings.get(one.name, ()) if graph and kind == "output" else ()
             after = f"; already in the graph: {', '.join(ending)}" if ending else ""
+            if kind == "input" and one not in pictures(facts.inputs):
+                after = "; the picture's size, fed by the agent"
             _row(kind, f"{one.name} {shown(one.shape)} {one.dtype}{quantised}{after}")
     if graph:
         _row("begins", ", ".join(map(str, graph.begins)) or "the input is not used")

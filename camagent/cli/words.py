@@ -21,7 +21,7 @@ def summary(body: Body) -> str:
                 parts.append(f"{count} {printable(label, 64)} ({scores})")
             return ", ".join(parts) or "nothing"
         case SegmentationBody():
-            return ", ".join(f"{printable(item.label, 64)} {item.share:.1%}" for item in body.classes[:_SHOWN])
+            return ", ".join(f"{printable(item.label, 64)} {item.share:.1%}" for item in body.classes[:_SHOWN]) or "nothing"
         case ClassificationBody():
             return ", ".join(f"{printable(item.label, 64)} {item.score:.2f}" for item in body.top[:_SHOWN])
         case _:

@@ -6,7 +6,7 @@ from importlib import import_module
 from types import MappingProxyType
 
 from camagent.errors import HeadMismatch
-from camagent.heads.base import Decoded, Head, HeadContext, HeadFactory, SemanticMap
+from camagent.heads.base import Decoded, Head, HeadContext, HeadFactory, SemanticMap, Sighting
 
 # name -> (module, factory, task)
 HEADS = MappingProxyType({
@@ -16,12 +16,17 @@ HEADS = MappingProxyType({
     "ultraface": ("camagent.heads.ultraface", "UltraFace", "detect"),
     "nanodet": ("camagent.heads.nanodet", "NanoDet", "detect"),
     "nanodet-plus": ("camagent.heads.nanodet_plus", "NanoDetPlus", "detect"),
+    "od-seg": ("camagent.heads.od_seg", "OdSeg", "detect-segment"),
     "ppyoloe": ("camagent.heads.ppyoloe", "PpYoloe", "detect"),
     "ppyoloe-rknn": ("camagent.heads.ppyoloe_rknn", "PpYoloeRknn", "detect"),
     "rtdetr": ("camagent.heads.rtdetr", "RtDetr", "detect"),
     "ssd": ("camagent.heads.ssd", "Ssd", "detect"),
+    "ssd-raw": ("camagent.heads.ssd_raw", "SsdRaw", "detect"),
+    "yolop": ("camagent.heads.yolop", "YoloP", "detect-segment"),
     "yolov5": ("camagent.heads.yolov5", "YoloV5", "detect"),
     "yolov5-rknn": ("camagent.heads.yolov5_rknn", "YoloV5Rknn", "detect"),
+    "yolov5-seg": ("camagent.heads.yolov5_seg", "YoloV5Seg", "detect-segment"),
+    "yolov5-seg-rknn": ("camagent.heads.yolov5_seg_rknn", "YoloV5SegRknn", "detect-segment"),
     "yolov6": ("camagent.heads.yolov6", "YoloV6", "detect"),
     "yolov6-rknn": ("camagent.heads.yolov6_rknn", "YoloV6Rknn", "detect"),
     "yolov7": ("camagent.heads.yolov7", "YoloV7", "detect"),
@@ -29,6 +34,8 @@ HEADS = MappingProxyType({
     "yolov7-end2end": ("camagent.heads.yolov7_end2end", "YoloV7End2End", "detect"),
     "yolov8": ("camagent.heads.yolov8", "YoloV8", "detect"),
     "yolov8-rknn": ("camagent.heads.yolov8_rknn", "YoloV8Rknn", "detect"),
+    "yolov8-seg": ("camagent.heads.yolov8_seg", "YoloV8Seg", "detect-segment"),
+    "yolov8-seg-rknn": ("camagent.heads.yolov8_seg_rknn", "YoloV8SegRknn", "detect-segment"),
     "yolov10": ("camagent.heads.yolov10", "YoloV10", "detect"),
     "yolov10-rknn": ("camagent.heads.yolov10_rknn", "YoloV10Rknn", "detect"),
     "yolox": ("camagent.heads.yolox", "YoloX", "detect"),
@@ -63,4 +70,15 @@ def require_known(name: str) -> None:
         )
 
 
-__all__ = ["HEADS", "USUAL_SCALE", "Decoded", "Head", "HeadContext", "SemanticMap", "build_head", "require_known", "task_of"]
+__all__ = [
+    "HEADS",
+    "USUAL_SCALE",
+    "Decoded",
+    "Head",
+    "HeadContext",
+    "SemanticMap",
+    "Sighting",
+    "build_head",
+    "require_known",
+    "task_of",
+]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from camagent.errors import HeadMismatch
-from camagent.frame import Candidates, FloatArray
+from camagent.frame import Candidates, FloatArray, MaskParts
 from camagent.heads.base import Arrays, HeadContext, describe, require_classes, require_outputs
 from camagent.heads.cells import ScoreKind, as_float32, sigmoid
 from camagent.heads.levels import CellGrid, Cells, Grid, by_stride, cell_grid, gather, grid_of, map_grids, score_objectness
@@ -44,13 +44,18 @@ class AnchorMaps:
     grid: CellGrid
     sizes: FloatArray  # (cells, 2) width and height of the cell's anchor, pixels
 
-    def decode(self, outputs: Arrays, activation: Activation, min_score: float) -> Candidates:
-        """Boxes in pixels of the network input, x1 y1 x2 y2, in cell order, not clipped."""
-        views = [view for index in self.outputs for view in _views(as_float32(outputs[index])[0], self.layout)]
-        kind: ScoreKind = "logits" if activation == "sigmoid" or (activation == "auto" and _open(views)) else "probabilities"
+    def decode(
+        self, outputs: Arrays, activation: Activation, min_score: float, masks: Callable[[Cells], MaskParts] | None = None
+    ) -> Candidates:
+        """Boxes in pixels of the network input, x1 y1 x2 y2, in cell order, not clipped. `masks` gives those of cells."""
+        views = [view for index in self.outputs for view in anchor_views(as_float32(outputs[index])[0], self.layout)]
+        kind: ScoreKind = (
+            "logits" if activation == "sigmoid" or (activation == "auto" and are_logits(views)) else "probabilities"
+        )
         found = score_objectness(views, kind, min_score)
         values = gather([view[:, :4] for view in views], found.cells)
-        return found.candidates(self._boxes(found.cells, sigmoid(values) if kind == "logits" else values))
+        boxes = self._boxes(found.cells, sigmoid(values) if kind == "logits" else values)
+        return found.candidates(boxes, masks(found.cells) if masks else None)
 
     def _boxes(self, cells: Cells, values: FloatArray) -> FloatArray:
         """Centre (2 v - 0.5 + cell) * stride, size (2 v)^2 * anchor (ultralytics/yolov5: models/yolo.py, Detect)."""
@@ -117,14 +122,14 @@ def _row_grid(shape: Sequence[int | None]) -> Grid | None:
     return shape[2], shape[3]
 
 
-def _views(values: FloatArray, layout: Layout) -> list[FloatArray]:
+def anchor_views(values: FloatArray, layout: Layout) -> list[FloatArray]:
     """A map without its batch -> (cells, values) per anchor, nothing copied where the runtime's memory is in order."""
     if layout == "rows":
         return list(values.reshape(COUNT, -1, values.shape[-1]))
     return [anchor.T for anchor in values.reshape(COUNT, len(values) // COUNT, -1)]
 
 
-def _open(views: Sequence[FloatArray]) -> bool:
+def are_logits(views: Sequence[FloatArray]) -> bool:
     """Whether the objectness holds values that are no probabilities: a grid of logits always has some below 0."""
     low = min(float(np.fmin.reduce(view[:, 4])) for view in views)
     high = max(float(np.fmax.reduce(view[:, 4])) for view in views)

@@ -1,4 +1,4 @@
-"""What a head is: a pure function from a model's outputs to candidates, a class map or classes."""
+"""What a head is: a pure function from a model's outputs to candidates, a class map, both, or classes."""
 
 from __future__ import annotations
 
@@ -28,10 +28,19 @@ class SemanticMap:
     """A semantic head's answer on its own grid, which covers the whole network input."""
 
     ids: NDArray[np.uint8]  # (grid height, grid width)
-    score_max: float  # highest probability of a class other than id 0 anywhere
+    score_max: float  # highest probability of a class other than the background anywhere
+    background: int = 0  # its id: the first label's, or NO_LABEL
 
 
-Decoded = Candidates | SemanticMap | Classes
+@dataclass(frozen=True, slots=True, eq=False)
+class Sighting:
+    """The answer of a head that gives both; ids of either are places in one list of labels, the boxes' labels first."""
+
+    candidates: Candidates
+    areas: SemanticMap
+
+
+Decoded = Candidates | SemanticMap | Classes | Sighting
 
 
 @dataclass(frozen=True, slots=True)

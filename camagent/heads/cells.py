@@ -6,7 +6,7 @@ NaN among its scores is background as a whole, because a comparison with NaN is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from itertools import combinations
 from typing import Any, Literal
 
@@ -102,6 +102,23 @@ def rows_above(
     if not kept.size:
         return no_candidates(seen, score_max)
     return Candidates(corners(boxes[kept], scale, order), scores[kept], class_ids[kept], seen=seen, score_max=score_max)
+
+
+def rows_or_columns(
+    shape: Sequence[int | None], counts: Collection[int | None], least: int, usual: int
+) -> tuple[int, bool] | None:
+    """Reads 1 x values x cells or 1 x cells x values: (values per cell, whether a cell is a row); None where it is neither.
+
+    `counts`: how many cells there may be; `least`: values that a cell has at least. Where both would do, the one with `usual`
+    values is meant, and none where neither has them.
+    """
+    if len(shape) != 3:
+        return None
+    both = ((shape[1], shape[2], False), (shape[2], shape[1], True))
+    readings = [(size, by_row) for size, count, by_row in both if size is not None and size >= least and count in counts]
+    if len(readings) > 1:
+        readings = [reading for reading in readings if reading[0] == usual]
+    return readings[0] if len(readings) == 1 else None
 
 
 def grid_cells(width: int, height: int) -> Iterator[int]:

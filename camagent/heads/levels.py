@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from camagent.frame import Candidates, FloatArray
+from camagent.frame import Candidates, FloatArray, MaskParts
 from camagent.heads.base import (
     SEEN_SCORE,
     Arrays,
@@ -64,11 +64,11 @@ class Scored:
     seen: int
     score_max: float
 
-    def candidates(self, boxes: FloatArray) -> Candidates:
-        """With boxes (n, 4), x1 y1 x2 y2 in pixels of the network input."""
+    def candidates(self, boxes: FloatArray, masks: MaskParts | None = None) -> Candidates:
+        """With boxes (n, 4), x1 y1 x2 y2 in pixels of the network input, and what their masks are made of."""
         if not self.cells.size:
             return no_candidates(self.seen, self.score_max)
-        return Candidates(boxes, self.scores, self.class_ids, seen=self.seen, score_max=self.score_max)
+        return Candidates(boxes, self.scores, self.class_ids, seen=self.seen, score_max=self.score_max, masks=masks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,8 +216,13 @@ def score_classes(maps: Sequence[FloatArray], kind: ScoreKind, min_score: float)
 def decode_split(outputs: Arrays, maps: SplitMaps, grid: CellGrid, kind: ScoreKind, min_score: float) -> Candidates:
     """Best class per cell; boxes of the kept cells from distances in cells, or from the bins that stand for them."""
     found = score_classes(planes(outputs, maps.scores), kind, min_score)
-    sides = gather([plane.T for plane in planes(outputs, maps.boxes)], found.cells)
-    return found.candidates(grid.boxes(found.cells, sides if maps.box_size == 4 else expected_bins(sides)))
+    return found.candidates(split_boxes(outputs, maps, grid, found.cells))
+
+
+def split_boxes(outputs: Arrays, maps: SplitMaps, grid: CellGrid, cells: Cells) -> FloatArray:
+    """The boxes of `cells`, (n, 4) x1 y1 x2 y2 in pixels of the network input."""
+    sides = gather([plane.T for plane in planes(outputs, maps.boxes)], cells)
+    return grid.boxes(cells, sides if maps.box_size == 4 else expected_bins(sides))
 
 
 def score_objectness(views: Sequence[FloatArray], kind: ScoreKind, min_score: float) -> Scored:

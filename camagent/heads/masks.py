@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -60,6 +61,22 @@ def encode_class(class_map: ClassMap, class_id: int) -> Rle:
     real = np.ones(len(where), np.bool_)
     real[first] = blocks[block, 0] != np.concatenate([[False], bottom[:-1]])  # the column before runs into this one
     return _pack(where[real], height, width)
+
+
+def encode_window(mask: NDArray[np.bool_], left: int, top: int, height: int, width: int) -> Rle:
+    """A mask that covers a window of a picture (height, width) and is empty around it, without ever building the whole."""
+    rows, columns = mask.shape
+    if not mask.size:
+        return _pack(np.zeros(0, np.intp), height, width)
+    flat = np.zeros(columns * (rows + 1) + 1, np.bool_)  # column by column, with nothing above each and below the last
+    flat[:-1].reshape(columns, rows + 1)[:, 1:] = cv2.transpose(mask.view(np.uint8))
+    column, row = np.divmod(np.flatnonzero(flat[1:] != flat[:-1]), rows + 1)
+    where = (left + column) * height + top + row
+    joined = where[1:] == where[:-1]  # a run to the lower edge goes on at the upper edge of the next column
+    real = np.ones(len(where), np.bool_)
+    real[1:] &= ~joined
+    real[:-1] &= ~joined
+    return _pack(where[real & (where < height * width)], height, width)
 
 
 def decode(rle: Rle) -> NDArray[np.bool_]:

@@ -46,7 +46,7 @@ class PpYoloe:
     """Decodes M x 6 (class id, score, x1 y1 x2 y2) and a count; or 1 x N x 4 and 1 x classes x N; or 1 x N x (4 + classes).
 
     All boxes are x1 y1 x2 y2 in pixels of the picture, that is, of the network input divided by the graph's second input
-    `scale_factor`, which must have been 1; scores are 0..1 (PaddleDetection: ppdet/modeling/heads/ppyoloe_head.py,
+    `scale_factor`, to which the backend gives 1; scores are 0..1 (PaddleDetection: ppdet/modeling/heads/ppyoloe_head.py,
     post_process; the forms are the default, exclude_nms and exclude_post_process). N = the cells of a pyramid. Where the
     outputs do not say how many classes there are, a row whose id is no label's is background: -1 marks Paddle's empty list.
     """

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from camagent.frame import FloatArray
 from camagent.heads.base import Arrays, HeadContext, SemanticMap, describe, read_params, require_classes, require_outputs
 from camagent.heads.cells import as_float32
+from camagent.heads.maps import highest, logit, proportionate, share, strongest, within_unit, without_nan
 
 _NAME = "semantic"
 _MAX_CLASSES = 256  # ids are bytes
-_ROUNDING = 1e-3  # how far outside 0..1 a probability may lie
 _CLOSE = 1e-3  # how near to the truth `score_max` is found
 
 Shape = tuple[int | None, ...]
@@ -76,22 +76,22 @@ class Semantic:
         return self._from_planes(values)
 
     def _from_one(self, plane: FloatArray, min_score: float) -> SemanticMap:
-        top = _highest(plane)
-        logits = self._activation == "sigmoid" or (self._activation == "auto" and not _within_unit(plane, top))
-        ids = (plane >= (_logit(min_score) if logits else min_score)).astype(np.uint8)
-        return SemanticMap(ids, _share(_sigmoid(top) if logits else top))
+        top = highest(plane)
+        logits = self._activation == "sigmoid" or (self._activation == "auto" and not within_unit(plane, top))
+        ids = (plane >= (logit(min_score) if logits else min_score)).astype(np.uint8)
+        return SemanticMap(ids, share(_sigmoid(top) if logits else top))
 
     def _from_planes(self, planes: FloatArray) -> SemanticMap:
-        background = _without_nan(planes[0])
-        ids, best, second = _strongest(planes[1:], background)
+        background = without_nan(planes[0])
+        ids, best, second = strongest(planes[1:], background)
         ids *= best > background
-        top = _highest(best)
+        top = highest(best)
         activation = self._activation
         if activation == "auto":
-            activation = "none" if _within_unit(planes, max(top, _highest(background))) else "softmax"
+            activation = "none" if within_unit(planes, max(top, highest(background))) else "softmax"
         if activation == "softmax":
             return SemanticMap(ids, _softmax_top(planes, best, second))
-        return SemanticMap(ids, _sigmoid(top) if activation == "sigmoid" else _share(top))
+        return SemanticMap(ids, _sigmoid(top) if activation == "sigmoid" else share(top))
 
 
 def _channels(shape: Shape, context: HeadContext, layout: str) -> tuple[int | None, bool]:
@@ -99,7 +99,7 @@ def _channels(shape: Shape, context: HeadContext, layout: str) -> tuple[int | No
 
     Where both layouts would do, the one that has a channel per label is meant.
     """
-    if len(shape) == 3 and _proportionate((shape[1], shape[2]), context):
+    if len(shape) == 3 and proportionate((shape[1], shape[2]), context):
         return 1, False
     if len(shape) != 4:
         return None, False
@@ -107,41 +107,15 @@ def _channels(shape: Shape, context: HeadContext, layout: str) -> tuple[int | No
     readings = [
         (channels, by_pixel)
         for name, channels, grid, by_pixel in (("nchw", first, (second, last), False), ("nhwc", last, (first, second), True))
-        if channels is not None and layout in ("auto", name) and _proportionate(grid, context)
+        if channels is not None and layout in ("auto", name) and proportionate(grid, context)
     ]
     return min(readings, key=lambda reading: (reading[0] != context.classes, reading[0]), default=(None, False))
-
-
-def _proportionate(grid: tuple[int | None, int | None], context: HeadContext) -> bool:
-    """Whether a grid (rows, columns) has the proportions of the network input, give or take a cell, or is free to have them."""
-    rows, columns = grid
-    if rows is None or columns is None:
-        return rows is columns
-    return abs(rows * context.width - columns * context.height) <= max(context.width, context.height)
 
 
 def _from_ids(output: NDArray[Any], classes: int) -> SemanticMap:
     known = (output >= 0) & (output < classes)
     ids = np.where(known, output, 0).astype(np.uint8)
     return SemanticMap(ids, 1.0 if ids.any() else 0.0)
-
-
-def _strongest(planes: FloatArray, background: FloatArray) -> tuple[NDArray[np.uint8], FloatArray, FloatArray]:
-    """Planes (n, h, w) of the classes 1..n to the best class per pixel, the first of equals, its value and the runner-up's.
-
-    The background may be runner-up, not winner. NaN counts as -inf. Plane by plane, with nothing but whole-plane operations:
-    several times as fast as argmax over the first axis.
-    """
-    best, second = _without_nan(planes[0]), background.copy()
-    ids = np.ones(best.shape, np.uint8)
-    higher, mark, lower = np.empty_like(best, np.bool_), np.empty_like(ids), np.empty_like(best)
-    for number, plane in enumerate(planes[1:], start=2):
-        np.greater(plane, best, out=higher)
-        np.multiply(higher.view(np.uint8), np.uint8(number), out=mark)
-        np.maximum(ids, mark, out=ids)  # numbers rise, so the latest mark is the highest
-        np.fmax(second, np.minimum(best, plane, out=lower), out=second)
-        np.fmax(best, plane, out=best)
-    return ids, best, second
 
 
 def _softmax_top(planes: FloatArray, best: FloatArray, second: FloatArray) -> float:
@@ -151,12 +125,12 @@ def _softmax_top(planes: FloatArray, best: FloatArray, second: FloatArray) -> fl
     whose margin promises more than the pixel with the widest margin reaches are worth a softmax.
     """
     with np.errstate(invalid="ignore", over="ignore"):
-        margin = _without_nan(best - second).ravel()
+        margin = without_nan(best - second).ravel()
     widest = np.array([margin.argmax()])
     if margin[widest] == -np.inf:
         return 0.0
     found = _best_probability(planes, best, widest)
-    rivals = np.flatnonzero(margin > _logit(min(1.0, found + _CLOSE)))
+    rivals = np.flatnonzero(margin > logit(min(1.0, found + _CLOSE)))
     return max(found, _best_probability(planes, best, rivals))
 
 
@@ -170,32 +144,5 @@ def _best_probability(planes: FloatArray, best: FloatArray, pixels: NDArray[np.i
     return 1.0 / max(1.0, float(total.min()))
 
 
-def _without_nan(plane: FloatArray) -> FloatArray:
-    """A copy with -inf for NaN. NumPy takes a second array four times as fast as a scalar here."""
-    result: FloatArray = np.fmax(plane, np.full_like(plane, -np.inf))
-    return result
-
-
-def _within_unit(values: FloatArray, top: float) -> bool:
-    return top <= 1 + _ROUNDING and bool(np.fmin.reduce(values, axis=None) >= -_ROUNDING)
-
-
-def _highest(values: FloatArray) -> float:
-    """The maximum, NaN ignored; -inf where there is nothing else."""
-    top = float(np.fmax.reduce(values, axis=None))
-    return -math.inf if math.isnan(top) else top
-
-
 def _sigmoid(value: float) -> float:
     return 0.5 * math.tanh(0.5 * value) + 0.5
-
-
-def _logit(probability: float) -> float:
-    """The value whose sigmoid is `probability`."""
-    if 0 < probability < 1:
-        return math.log(probability / (1 - probability))
-    return math.inf if probability >= 1 else -math.inf
-
-
-def _share(value: float) -> float:
-    return min(1.0, max(0.0, value))

@@ -26,6 +26,7 @@ from camagent.heads.cells import (
     corners,
     count_seen,
     grid_cells,
+    rows_or_columns,
     unit_scale,
 )
 
@@ -56,11 +57,14 @@ class YoloV8:
         """Raises HeadMismatch for other outputs or a wrong param, LabelCountMismatch for another number of classes."""
         self._params = read_params(context, _Params, _NAME)
         self._width, self._height = context.width, context.height
-        readings = _readings(context)
+        shape = context.outputs[0].shape if len(context.outputs) == 1 else ()
+        counts = {None, *grid_cells(context.width, context.height)}
+        reading = rows_or_columns(shape, counts, _BOX + 1, _BOX + context.classes)
         grid = f"N cells of a pyramid over {context.width} x {context.height}"
         wanted = f"one output 1 x (4 + classes) x N or 1 x N x (4 + classes), {grid}"
-        require_outputs(context, _NAME, wanted, fits=len(readings) == 1)
-        channels, self._by_row = readings[0]
+        require_outputs(context, _NAME, wanted, fits=reading is not None)
+        assert reading is not None
+        channels, self._by_row = reading
         require_classes(context, _NAME, channels - _BOX, f"{describe(context.outputs)}: 4 + classes")
 
     def decode(self, outputs: Arrays, min_score: float) -> Candidates:
@@ -77,16 +81,3 @@ class YoloV8:
         boxes = corners(cells[:_BOX, kept].T, scale, self._params.order)
         class_ids = cells[_BOX:, kept].argmax(axis=0)
         return Candidates(boxes, scores[kept], class_ids, seen=seen, score_max=score_max)
-
-
-def _readings(context: HeadContext) -> list[tuple[int, bool]]:
-    """The ways to read the output: (channels, whether a cell is a row). Where both would do, the label count decides."""
-    shape = context.outputs[0].shape if len(context.outputs) == 1 else ()
-    if len(shape) != 3:
-        return []
-    cells = {None, *grid_cells(context.width, context.height)}
-    both = ((shape[1], shape[2], False), (shape[2], shape[1], True))
-    readings = [(size, by_row) for size, count, by_row in both if size is not None and size > _BOX and count in cells]
-    if len(readings) > 1:
-        readings = [reading for reading in readings if reading[0] == _BOX + context.classes]
-    return readings

@@ -29,6 +29,11 @@ class Parts:
         return _flat(self.boxes)
 
 
+def is_known(head: str) -> bool:
+    """Whether the family's parts can be told apart here."""
+    return head in _FAMILIES
+
+
 def _flat(parts: Arrays) -> NDArray[np.float64]:
     return np.concatenate([np.asarray(part, np.float64).reshape(-1) for part in parts] or [np.zeros(0)])
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camagent.errors import CodedError, HeadMismatch, HeadUndecided
-from camagent.frame import Classes, ClassMap, Detections, Letterbox, Outcome
+from camagent.frame import Classes, ClassMap, Detections, Letterbox, Outcome, Scene
 from camagent.golden import expectations
 from camagent.pipeline import HEADS, FilterRule, HeadFit, TensorSpec, Workbench, fits, head_of, prepare, read, task_of
 from camagent.selftest import axis_head, axis_input
@@ -205,11 +205,13 @@ def _same(one: Sight, other: Sight) -> bool:
 
 
 def _alike(one: Outcome | None, other: Outcome | None) -> bool:
+    if isinstance(one, Scene) and isinstance(other, Scene):
+        return _alike(one.detections, other.detections) and _alike(one.areas, other.areas)
     if isinstance(one, Detections) and isinstance(other, Detections):
         if len(one.scores) != len(other.scores):
             return False
         close = np.allclose(one.boxes, other.boxes, atol=_SAME) and np.allclose(one.scores, other.scores, atol=0.01)
-        return bool(close and (one.class_ids == other.class_ids).all())
+        return bool(close and (one.class_ids == other.class_ids).all() and len(one.masks) == len(other.masks))
     if isinstance(one, ClassMap) and isinstance(other, ClassMap):
         return bool(np.array_equal(one.ids, other.ids))
     if isinstance(one, Classes) and isinstance(other, Classes):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camagent.errors import CodedError
-from camagent.frame import Detections, Frame
+from camagent.frame import Detections, Frame, outcome_parts
 from camagent.pipeline import FilterRule, rgb_frame, rgb_pixels
 from camagent.selftest import geometry
 from camagent.selftest.examination import Examination, Run, moved
@@ -33,7 +33,7 @@ _EDGE = 4  # pixels around that give the paint
 
 def explain(exam: Examination) -> Cause | None:
     """One inference where boxes lie on their objects. Raises OutOfBudget, BackendError."""
-    if exam.manifest.task != "detect" or not exam.known:
+    if not exam.known:
         return None
     known = max(exam.known, key=lambda known: known.wanted)
     stays = _stays(exam, known, "", _rim)
@@ -79,7 +79,7 @@ def _boxes(exam: Examination, run: Run, exhaust: str) -> Detections | None:
         outcome = exam.read(manifest, run, FilterRule(manifest.thresholds.min_score, manifest.thresholds.nms_iou)).outcome
     except (CodedError, ValueError, IndexError, TypeError):  # then this order is none
         return None
-    return outcome if isinstance(outcome, Detections) else None
+    return next((part for part in outcome_parts(outcome) if isinstance(part, Detections)), None)
 
 
 def _painted(frame: Frame, boxes: NDArray[np.floating], paint: Paint) -> NDArray[np.uint8] | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from camagent.frame import Classes, ClassMap, Detections, Frame, Letterbox
+from camagent.frame import ClassMap, Detections, Frame, Letterbox, outcome_parts
 from camagent.pipeline import FilterRule, prepare
 from camagent.selftest.examination import Examination, Run
 
@@ -34,16 +34,17 @@ def look(exam: Examination, frame: Frame) -> Looked:
     prepared = prepare(frame, manifest.input)
     run = Run(prepared.tensor, prepared.letterbox, exam.infer(prepared.tensor))
     reading = exam.read(manifest, run)
-    match reading.outcome:
-        case Detections() as found:
-            seen = bool((found.scores >= manifest.thresholds.min_score).any())
-            best = reading.counts.score_max
-            return Looked(frame, run, seen, best, _best_place(found if len(found) else _all_but_nothing(exam, run, best), run))
-        case ClassMap() as found:
-            things = float(found.shares(len(manifest.labels))[1:].sum())
-            return Looked(frame, run, things >= _THINGS, things)
-        case Classes():
-            return Looked(frame, run, seen=True, best=reading.counts.score_max)
+    parts = outcome_parts(reading.outcome)
+    boxes = next((part for part in parts if isinstance(part, Detections)), None)
+    areas = next((part for part in parts if isinstance(part, ClassMap)), None)
+    things = areas.things(len(manifest.labels)) if areas is not None else 0.0
+    if boxes is not None:
+        seen = things >= _THINGS or bool((boxes.scores >= manifest.thresholds.min_score).any())
+        best = reading.counts.score_max
+        return Looked(frame, run, seen, best, _best_place(boxes if len(boxes) else _all_but_nothing(exam, run, best), run))
+    if areas is not None:
+        return Looked(frame, run, things >= _THINGS, things)
+    return Looked(frame, run, seen=True, best=reading.counts.score_max)
 
 
 def _all_but_nothing(exam: Examination, run: Run, best: float) -> Detections | None:
@@ -51,7 +52,7 @@ def _all_but_nothing(exam: Examination, run: Run, best: float) -> Detections | N
     if best <= 0:
         return None
     outcome = exam.read(exam.manifest, run, FilterRule(best * _JUST, exam.manifest.thresholds.nms_iou)).outcome
-    return outcome if isinstance(outcome, Detections) else None
+    return next((part for part in outcome_parts(outcome) if isinstance(part, Detections)), None)
 
 
 def _best_place(found: Detections | None, run: Run) -> Place | None:

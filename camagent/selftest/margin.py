@@ -6,13 +6,13 @@ reference/empty_detection_faults.md section 0).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from camagent.frame import Candidates, Classes, ClassMap, Detections
+from camagent.frame import Candidates, Classes, ClassMap, Detections, Scene
 from camagent.pipeline import Reading
 from camagent.selftest.known import CROWD, Known
 from firmware_pkg.manifest import Expectation, InputSpec, Manifest
@@ -66,6 +66,8 @@ def judge(reading: Reading, known: Known, manifest: Manifest) -> Score:
             return _map(found, known, labels)
         case Classes() as found:
             return _classes(found, known, labels, manifest.thresholds.min_score)
+        case Scene() as found:
+            return _scene(found, reading.candidates, known, manifest)
 
 
 def mean(scores: Sequence[Score]) -> float:
@@ -89,6 +91,34 @@ def _boxes(found: Detections, candidates: Candidates | None, known: Known, manif
         support, back=seen >= needed and not clutter and sane > 0.5, share=seen, sane=sane, clutter=clutter,
         margin=support * (0.4 + 0.6 * sane) - min(1.0, clutter / _CLUTTER), reach=float(reach),
     )  # fmt: skip
+
+
+def _scene(found: Scene, candidates: Candidates | None, known: Known, manifest: Manifest) -> Score:
+    """Objects and areas, each against what is known of its kind; both must come back. What lies in the map is an area."""
+    labels = manifest.label_names
+    present = {labels[int(index)] for index in np.unique(found.areas.ids) if index < len(labels)}
+    declared = (
+        {label: number for label, number in known.declared.items() if (label in present) == own} for own in (False, True)
+    )
+    objects, areas = declared
+    boxed, mapped = _has_boxes(known.expect), [item for item in known.expect if item.box_norm is None]
+    scores = []
+    if boxed or (objects and not known.expect):
+        part = replace(known, declared=objects, expect=tuple(item for item in known.expect if item.box_norm is not None))
+        scores.append(_boxes(found.detections, candidates, part, manifest))
+    if mapped or (areas and not known.expect):
+        scores.append(_map(found.areas, replace(known, declared=areas, expect=tuple(mapped)), labels))
+    if not scores:
+        return NOTHING
+    return Score(
+        _mean(score.support for score in scores), back=all(score.back for score in scores),
+        share=_mean(score.share for score in scores), sane=min(score.sane for score in scores),
+        clutter=sum(score.clutter for score in scores), margin=mean(scores), reach=scores[0].reach,
+    )  # fmt: skip
+
+
+def _mean(values: Iterable[float]) -> float:
+    return float(np.mean(list(values)))
 
 
 def _allowance(known: Known) -> int:

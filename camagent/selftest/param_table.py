@@ -147,4 +147,5 @@ PARAMS: Mapping[str, Mapping[str, Param]] = MappingProxyType({
         "layout": Param("auto", _LAYOUT),
     },
     "classify": {"activation": _softmax(default="auto")},
+    "ssd": {"first_class": Param(0, {1: ("label-offset", _always), 0: ("label-offset", _always)})},
 })  # fmt: skip

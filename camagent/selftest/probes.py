@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from msgspec import UNSET
+
 from camagent.bodies import (
     Body,
     ClassificationBody,
@@ -13,6 +15,7 @@ from camagent.bodies import (
     FrameSize,
     LatencyMs,
     ModelRef,
+    Rle,
     SegmentationBody,
     encode,
 )
@@ -22,6 +25,7 @@ from camagent.probing import Message, Topics, message_of
 from camagent.selftest.sample import LiveSample
 
 TYPICAL_OBJECTS = 10
+TYPICAL_MASK = 800  # characters: two or three per column of an object that is 300 pixels wide
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +52,16 @@ def typical_bytes(voice: Voice, camera: Camera, bundle: UsableBundle | None, liv
     """About what a detections message with ten objects has, topic included."""
     label = max((bundle.manifest.label_names if bundle else ("person",)), key=len)
     box = (1234.56, 1234.56, 1834.56, 1834.56)
-    item = Detection(label=label, class_id=10, score=0.9876, box=box, box_norm=(0.64301, 0.64301, 0.95550, 0.95550))
+    mask = Rle((1080, 1920), "0" * TYPICAL_MASK) if bundle and _gives_masks(bundle) else UNSET
+    norm = (0.64301, 0.64301, 0.95550, 0.95550)
+    item = Detection(label=label, class_id=10, score=0.9876, box=box, box_norm=norm, mask=mask)
     body = _body(voice, camera, bundle, live, (item,) * TYPICAL_OBJECTS, count=False)
     return len(encode(body)) + len(voice.topics.of_camera(camera.name, "detections"))
+
+
+def _gives_masks(bundle: UsableBundle) -> bool:
+    """Whether objects were seen with masks of their own when the bundle was made."""
+    return any(item.box_norm and item.share is not None for golden in bundle.manifest.golden for item in golden.expect)
 
 
 def _body(

@@ -11,6 +11,7 @@ from camagent.selftest.examination import Examination, OutOfBudget
 from camagent.selftest.explanation import STUCK, explain
 from camagent.selftest.ladder import Outcome
 from camagent.selftest.margin import Score, mean
+from camagent.selftest.mask_branch import masks_lost
 from camagent.selftest.naming import of_search
 from camagent.selftest.report import Cause, Tell, Trial, Value
 from camagent.selftest.rung_backend import of_error
@@ -76,6 +77,9 @@ class GoldenPictureRung:
             if stuck is not None:
                 return Outcome("fail", measured, (stuck,))
             exam.model_trusted = not mended
+            hollow = masks_lost(exam)
+            if hollow is not None:
+                return Outcome("fail", measured, (*self._verified(mended, scores), hollow))
             causes = self._verified(mended, scores) or self._otherwise_then(scores) or self._beside(tell)
             return Outcome("fail" if causes else "pass", measured, tuple(causes))
         scores = self._failing_first(scores)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from camagent.selftest.anatomy import parts_of
+from camagent.selftest.anatomy import is_known, parts_of
 from firmware_pkg.manifest import Manifest
 
 _STRIDES = (8, 16, 32, 64)
@@ -31,7 +31,7 @@ STRANGE, JUMP = 0.6, 0.3  # of a family's look, 0..1: below it, and what another
 def scores_possible(manifest: Manifest, outputs: Sequence[NDArray[Any]]) -> bool:
     """Whether the deployed reading takes numbers for probabilities that may be some."""
     name, params = manifest.head.name, manifest.head.params
-    if name in ("semantic", "classify"):
+    if not is_known(name):  # scores and boxes lie in one heap, or these are no scores
         return True
     kind = params.get("objectness" if name == "fastestdet" else "scores", "probabilities")
     if kind != "probabilities":

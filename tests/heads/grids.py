@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camagent.frame import Candidates
-from camagent.heads.base import Head
+from camagent.heads.base import Decoded, Head, Sighting
 from tests.heads.reference import Box, Cell, first_best, from_center
 
 Array = NDArray[np.float32]
@@ -84,10 +84,20 @@ def survives(build: Callable[[Sequence[tuple[int, ...]]], Head], outputs: Sequen
                     changed = [output.copy() for output in outputs]
                     changed[index].reshape(-1)[part] = value
                     for min_score in (0.0, 0.1):
-                        assert isinstance(head.decode(changed, min_score), Candidates)
-        nothing = head.decode([np.full_like(output, math.nan) for output in outputs], 0.0)
+                        assert isinstance(_boxes(head.decode(changed, min_score)), Candidates)
+        nothing = _boxes(head.decode([np.full_like(output, math.nan) for output in outputs], 0.0))
     assert isinstance(nothing, Candidates)
     assert (len(nothing.scores), nothing.seen, nothing.score_max) == (0, 0, 0.0)
+
+
+def _boxes(decoded: Decoded) -> Decoded:
+    return decoded.candidates if isinstance(decoded, Sighting) else decoded
+
+
+def prototypes(rng: np.random.Generator, count: int) -> Array:
+    """1 x count x H x W on the grid of stride 4."""
+    made: Array = rng.normal(0, 2, (1, count, SIZE[1] // 4, SIZE[0] // 4)).astype(np.float32)
+    return made
 
 
 def anchor_maps(rng: np.random.Generator, classes: int, objects: int, quiet: float = 0.3) -> list[Array]:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from camagent.frame import Candidates, TensorSpec
-from camagent.heads.base import SEEN_SCORE, Arrays, Head, HeadContext
+from camagent.frame import Candidates, Letterbox, TensorSpec
+from camagent.heads.base import SEEN_SCORE, Arrays, Head, HeadContext, Sighting
 
 Box = tuple[float, float, float, float]
 ROUNDING = 1e-5  # scores this close to a threshold may fall on either side of it in float32
@@ -40,18 +40,28 @@ def context(
     return HeadContext(width=size[0], height=size[1], classes=classes, outputs=specs, params=params)
 
 
-def check(head: Head, outputs: Arrays, cells: list[Cell], min_score: float) -> Candidates:
-    """Asserts that a detection head finds what the loops found: the same cells in the same order."""
+def check(
+    head: Head, outputs: Arrays, cells: list[Cell], min_score: float, coefficients: Sequence[Sequence[float]] | None = None
+) -> Candidates:
+    """Asserts that a detection head finds what the loops found: the same cells in the same order.
+
+    `coefficients`: per cell, of its mask; None for a family that has none.
+    """
     scores = [cell.score for cell in cells if not math.isnan(cell.score)]
     while min_score and any(0 < abs(score - min_score) < ROUNDING for score in scores):
         min_score += 2 * ROUNDING
-    found = head.decode(outputs, min_score)
+    decoded = head.decode(outputs, min_score)
+    found = decoded.candidates if isinstance(decoded, Sighting) else decoded
     assert isinstance(found, Candidates)
     assert [array.dtype.name for array in (found.boxes, found.scores, found.class_ids)] == ["float32", "float32", "int64"]
     wanted = [cell for cell in cells if cell.score >= min_score]
     assert found.class_ids.tolist() == [cell.class_id for cell in wanted]
     np.testing.assert_allclose(found.scores, [cell.score for cell in wanted], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(found.boxes, np.reshape([cell.box for cell in wanted], (-1, 4)), rtol=1e-4, atol=1e-3)
+    assert (found.masks is not None) == (coefficients is not None and bool(wanted))
+    if coefficients is not None and found.masks is not None:
+        own = [row for cell, row in zip(cells, coefficients, strict=True) if cell.score >= min_score]
+        np.testing.assert_array_equal(found.masks.coefficients, np.array(own, np.float32))
     fewest, most = (sum(score >= SEEN_SCORE + margin for score in scores) for margin in (ROUNDING, -ROUNDING))
     assert fewest <= found.seen <= most
     assert math.isclose(found.score_max, max(scores, default=0.0), rel_tol=1e-5, abs_tol=1e-6)
@@ -158,3 +168,20 @@ def from_center(x: float, y: float, width: float, height: float) -> Box:
 
 def sigmoid(value: float) -> float:
     return 1 / (1 + math.exp(-value))
+
+
+def instance_probability(
+    prototypes: NDArray[Any], coefficients: Sequence[float] | NDArray[Any], column: int, row: int, letterbox: Letterbox
+) -> float:
+    """How probably a source pixel belongs to an object: sigmoid on the grid, then bilinear between cells, clamped there."""
+    count, rows, columns = prototypes.shape
+    x = ((column + 0.5) * letterbox.scale_x + letterbox.offset_x) * columns / letterbox.network_width - 0.5
+    y = ((row + 0.5) * letterbox.scale_y + letterbox.offset_y) * rows / letterbox.network_height - 0.5
+    total = 0.0
+    for below, share_y in ((0, 1 - (y - math.floor(y))), (1, y - math.floor(y))):
+        for beside, share_x in ((0, 1 - (x - math.floor(x))), (1, x - math.floor(x))):
+            at_y = min(max(math.floor(y) + below, 0), rows - 1)
+            at_x = min(max(math.floor(x) + beside, 0), columns - 1)
+            value = sum(float(coefficients[i]) * float(prototypes[i, at_y, at_x]) for i in range(count))
+            total += share_y * share_x * sigmoid(value)
+    return total

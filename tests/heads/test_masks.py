@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco
 
 from camagent.frame import ClassMap, Letterbox
-from camagent.heads.masks import Rle, decode, encode, encode_class
+from camagent.heads.masks import Rle, decode, encode, encode_class, encode_window
 
 masks = npst.arrays(np.bool_, npst.array_shapes(min_dims=2, max_dims=2, max_side=40))
 
@@ -80,6 +80,20 @@ def test_a_class_is_encoded_as_its_full_size_mask_would_be(
     class_map = ClassMap(blobs(seed, *grid, classes=4), rows, columns, 1.0)
     for class_id in range(5):
         assert encode_class(class_map, class_id) == yardstick(class_map.in_source() == class_id)
+
+
+@settings(deadline=None)
+@given(mask=masks, around=st.tuples(*(st.sampled_from([0, 0, 1, 7]),) * 4))
+def test_a_window_is_encoded_as_the_whole_picture_would_be(
+    *, mask: NDArray[np.bool_], around: tuple[int, int, int, int]
+) -> None:
+    left, top, right, bottom = around
+    whole = np.pad(mask, ((top, bottom), (left, right)))
+    assert encode_window(mask, left, top, *whole.shape) == yardstick(whole)
+
+
+def test_a_window_of_nothing_is_nothing() -> None:
+    assert encode_window(np.zeros((0, 4), np.bool_), 2, 3, 10, 20) == yardstick(np.zeros((10, 20), np.bool_))
 
 
 @settings(deadline=None)

@@ -15,7 +15,7 @@ from camagent.heads.base import HeadContext
 from camagent.heads.rtdetr import RtDetr
 from tests.heads import grids, reference
 from tests.heads.grids import Array
-from tests.heads.reference import Cell, context, first_best, from_center
+from tests.heads.reference import Cell, context, first_best, from_center, sigmoid, softmax
 
 SIZE = (96, 64)
 ROWS = 40
@@ -155,3 +155,67 @@ def test_another_label_count_is_refused_with_both_sides() -> None:
 def test_wrong_params_are_refused(key: str, value: str) -> None:
     with pytest.raises(HeadMismatch, match=key):
         RtDetr(context((1, 300, 84), classes=80, size=(640, 640), params={key: value}))
+
+
+# -- boxes and classes apart --------------------------------------------------------------------------------------------------
+
+
+def apart(seed: int, classes: int, objects: int, column: str) -> tuple[Array, Array, list[list[float]]]:
+    """Boxes, logits, and what these are worth. `column`: none is spare, or one that is never ahead, or one that mostly is."""
+    rng = np.random.default_rng(seed)
+    boxes = rng.uniform(0.05, 0.95, (1, ROWS, 4)).astype(np.float32)
+    values = rng.normal(-4, 1, (1, ROWS, classes)).astype(np.float32)
+    for _ in range(objects):
+        values[0, rng.integers(ROWS), rng.integers(classes)] = rng.uniform(0, 6)
+    if column == "none":
+        return boxes, values, [[sigmoid(float(value)) for value in row] for row in values[0]]
+    ahead = 5.0 if column == "background" else -8.0
+    spare = rng.normal(ahead, 0.1, (1, ROWS, 1)).astype(np.float32)
+    joined = np.concatenate([spare, values], axis=2)
+    if column == "background":
+        return boxes, joined, [softmax([float(value) for value in row])[1:] for row in joined[0]]
+    return boxes, joined, [[sigmoid(float(value)) for value in row] for row in values[0]]
+
+
+@settings(deadline=None)
+@given(
+    seed=st.integers(0, 2**32), classes=st.sampled_from([1, 2, 5, 6]), objects=st.integers(0, 6), last=st.booleans(),
+    column=st.sampled_from(["none", "unused", "background"]), swapped=st.booleans(), min_score=st.sampled_from([0.0, 0.4, 1.0]),
+)  # fmt: skip
+def test_boxes_and_classes_apart_agree_with_the_loops(
+    *, seed: int, classes: int, objects: int, last: bool, column: str, swapped: bool, min_score: float
+) -> None:
+    boxes, values, worth = apart(seed, classes, objects, column)
+    if last and column != "none":
+        values = np.ascontiguousarray(np.roll(values, -1, axis=2))
+    parts = [values, boxes] if swapped else [boxes, values]
+    params = {"no_object": "last" if last else "first"}
+    head = RtDetr(context(*(o.shape for o in parts), classes=classes, size=SIZE, params=params))
+    cells = [Cell(*first_best(row), cell.box) for row, cell in zip(worth, loops(boxes_only(boxes)), strict=True)]
+    reference.check(head, parts, cells, min_score)
+
+
+def boxes_only(boxes: Array) -> Array:
+    return np.concatenate([boxes, np.zeros((1, ROWS, 1), np.float32)], axis=2)
+
+
+@pytest.mark.parametrize("activation", ["none", "sigmoid", "softmax"])
+def test_what_is_still_to_be_applied_may_be_said(activation: str) -> None:
+    boxes, values, _ = apart(3, 3, 5, "unused")
+    head = RtDetr(context(boxes.shape, values.shape, classes=3, size=SIZE, params={"activation": activation}))
+    own = [[float(value) for value in row] for row in values[0]]
+    worth = {"none": [row[1:] for row in own], "sigmoid": [[sigmoid(value) for value in row[1:]] for row in own],
+             "softmax": [softmax(row)[1:] for row in own]}[activation]  # fmt: skip
+    cells = [Cell(*first_best(row), cell.box) for row, cell in zip(worth, loops(boxes_only(boxes)), strict=True)]
+    reference.check(head, [boxes, values], cells, 0.3)
+
+
+def test_apart_no_value_warns_and_another_label_count_is_refused() -> None:
+    boxes, values, _ = apart(4, 3, 5, "background")
+    grids.survives(lambda shapes: RtDetr(context(*shapes, classes=3, size=SIZE)), [boxes, values])
+    with pytest.raises(LabelCountMismatch) as refusal:
+        RtDetr(context((1, 300, 4), (1, 300, 91), classes=80, size=(640, 640)))
+    assert refusal.value.classes == 91
+    for shapes in ([(1, 300, 4), (1, 299, 91)], [(1, 8400, 4), (1, 8400, 80)], [(1, 300, 5), (1, 300, 91)]):
+        with pytest.raises(HeadMismatch):
+            RtDetr(context(*shapes, classes=90, size=(640, 640)))
