@@ -44,6 +44,11 @@ class _Wrapped(msgspec.Struct, frozen=True):
     traceEvents: list[Event]  # noqa: N815  the trace format's name
 
 
+_WRAPPED = msgspec.json.Decoder(_Wrapped)
+_EVENTS = msgspec.json.Decoder(list[Event])
+_EVENT = msgspec.json.Decoder(Event)
+
+
 def looks_like(text: str) -> bool:
     """JSON that begins as a list of events, or as an object that has one."""
     return text.lstrip()[:1] in ("[", "{") and '"ph"' in text[:100_000]
@@ -76,8 +81,8 @@ def read(text: str, *, warm_up: int | None = None) -> Recording:
 def _events(text: str) -> tuple[list[Event], int]:
     try:
         if text.lstrip().startswith("{"):
-            return msgspec.json.decode(text, type=_Wrapped).traceEvents, 0
-        return msgspec.json.decode(text, type=list[Event]), 0
+            return _WRAPPED.decode(text).traceEvents, 0
+        return _EVENTS.decode(text), 0
     except (msgspec.MsgspecError, RecursionError):
         lines = [line.strip().rstrip(",") for line in text.splitlines()]
         return _one_by_one(line for line in lines if line not in ("", "[", "]", "{", "}"))
@@ -88,7 +93,7 @@ def _one_by_one(lines: Iterable[str]) -> tuple[list[Event], int]:
     found, skipped = list[Event](), 0
     for line in lines:
         try:
-            found.append(msgspec.json.decode(line, type=Event))
+            found.append(_EVENT.decode(line))
         except (msgspec.MsgspecError, RecursionError):
             skipped += 1
     return found, skipped
