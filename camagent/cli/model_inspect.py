@@ -32,7 +32,8 @@ Examples:
   camagent model inspect fastestdet-1.0.0.cambundle --json"""
 
 
-def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
+def size_option(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    """WIDTHxHEIGHT as two numbers, for `--size`. Raises BadParameter."""
     del ctx
     if value is None:
         return None
@@ -50,7 +51,7 @@ def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
 @click.option("--json", "as_json", is_flag=True, help="Print JSON (camagent.model/1).")
 @click.option("--golden", multiple=True, metavar="IMAGE[=label[:count],..]", help="Picture with a known answer; repeat.")
 @click.option("--labels", metavar="F", help="Text file with one label per line, or coco80.  [default: the bundle's]")
-@click.option("--size", callback=_size, metavar="WxH", help="Network input, where the model leaves it open.")
+@click.option("--size", callback=size_option, metavar="WxH", help="Network input, where the model leaves it open.")
 @click.option(
     "--min-score", type=click.FloatRange(0, 1), help="From which score a thing is seen.  [default: the bundle's, or 0.4]"
 )
