@@ -135,11 +135,7 @@ class _Lift:
         own = {id(node) for node in inside}
         for node in inside:
             others = [taker for taker in self._network.takers(node.output) if id(taker) not in own]
-            if (
-                self._network.pinned(node.output)
-                or (node.output != name and others)
-                or (node.output == name and len(others) != 1)
-            ):
+            if self._network.pinned(node.output) or len(others) != (node.output == name):
                 return None
         return self._lifted(name)
 
@@ -152,6 +148,7 @@ class _Lift:
         if (source := self._source(node)) is not None:
             shape = self._network.shapes[source]
             self._shape = self._shape or shape
+            inside.append(node)  # a mover that others need would be there twice
             return shape == self._shape
         if node.type not in _UNARY | _BINARY or self._network.shape(name) is None:
             return False

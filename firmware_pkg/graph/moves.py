@@ -80,19 +80,26 @@ def _shortest(start: Shape, shape: Shape, strides: tuple[int, ...]) -> Plan:
 
 
 def _as_it_lies(start: Shape, found: Plan) -> Plan:
-    """The same on the operand's own axes where sides of 1 are all that differs, so that no Reshape is needed before."""
+    """The same with sides of 1 put where they save a Reshape before the Transpose, or else the one behind it."""
     real = [axis for axis, side in enumerate(start) if side != 1]
-    if tuple(start[axis] for axis in real) != found.factors:
-        return found
-    moved = [real[axis] for axis in found.perm]
-    ones = [axis for axis, side in enumerate(start) if side == 1]
-    perm: list[int] = []
-    if len(found.shape) == len(start):  # sides of 1 where the result has them
-        perm = [ones.pop(0) if side == 1 and ones else moved.pop(0) if moved else -1 for side in found.shape]
-    if -1 in perm or moved or not perm:
-        moved = [real[axis] for axis in found.perm]
-        perm = [*(axis for axis, side in enumerate(start) if side == 1), *moved]
-    return Plan(start, tuple(perm), found.shape)
+    moved = tuple(found.factors[axis] for axis in found.perm)
+    ones_fit = tuple(side for side in found.shape if side != 1) == moved
+    if tuple(start[axis] for axis in real) == found.factors:
+        ones = [axis for axis, side in enumerate(start) if side == 1]
+        if ones_fit and len(start) == len(found.shape):
+            return Plan(start, _placed(found.shape, ones, [real[axis] for axis in found.perm]), found.shape)
+        return Plan(start, (*ones, *(real[axis] for axis in found.perm)), found.shape)
+    if ones_fit:
+        count = len(found.shape) - len(moved)
+        perm = _placed(found.shape, list(range(count)), [count + axis for axis in found.perm])
+        return Plan((1,) * count + found.factors, perm, found.shape)
+    return found
+
+
+def _placed(shape: Shape, ones: list[int], others: list[int]) -> tuple[int, ...]:
+    """Axes in the result's order: those of side 1 where it has such sides."""
+    left, right = iter(ones), iter(others)
+    return tuple(next(left) if side == 1 else next(right) for side in shape)
 
 
 def emit(network: Network, source: str, way: Plan) -> str:
@@ -144,9 +151,16 @@ def _shorter(network: Network) -> Iterator[tuple[Node, str, Plan]]:
         for first in range(len(chain)):
             part = chain[first:]
             way = plan(network, part)
-            if way is not None and cost(network, part[0].source, way) < _spent(network, part):
+            if way is not None and _cost_for(network, last, part[0].source, way) < _spent(network, part):
                 yield last, part[0].source, way
                 break
+
+
+def _cost_for(network: Network, last: Node, source: str, way: Plan) -> tuple[int, int]:
+    """As `cost`; an output that is the value of another name still needs an Identity."""
+    found = cost(network, source, way)
+    renames = network.maker(source) is not None and not network.pinned(source)
+    return (0, 1) if found == (0, 0) and network.pinned(last.output) and not renames else found
 
 
 def _spent(network: Network, chain: list[Node]) -> tuple[int, int]:
