@@ -43,7 +43,7 @@ class Trial:
         """For people."""
         count = len(self.tensors)
         what = {"golden": "golden pictures", "images": "pictures", "random": f"random pictures (seed {SEED}; give --image F)"}
-        return f"{count} {what[self.kind]}, values {self.low:.4g} .. {self.high:.4g}"
+        return f"{count} {what[self.kind]}, values {self.low + 0.0:.4g} .. {self.high + 0.0:.4g}"
 
 
 def input_spec(facts: GraphFacts) -> TensorSpec:

@@ -86,7 +86,7 @@ def before(network: Network, planes: Planes, mix: Affine) -> Folded:
             if not _is_picture(network, best.planes) and _is_picture(network, here):
                 best = Folded(here, total, replaced)
             continue
-        step = _step(network, node, here) if ours else None
+        step = step_of(network, node, here) if ours else None
         if step is None:
             break
         made, middle = total.weight.shape
@@ -104,7 +104,7 @@ def behind(network: Network, name: str, mix: Affine) -> tuple[Affine, str]:
     shape = network.shapes[name]
     while (node := network.only_taker(name)) is not None and node.type in _PER_CHANNEL:
         here = Planes(node.output, shape[1], shape[2], shape[3])
-        step = _step(network, node, here)
+        step = step_of(network, node, here)
         if step is None or step.source != name:
             break
         mix, name = step.affine.after(mix), node.output
@@ -154,7 +154,8 @@ def _moved(network: Network, node: Node, here: Planes) -> Planes | None:
     return Planes(node.source, here.channels, here.height, here.width, by_pixel)
 
 
-def _step(network: Network, node: Node, here: Planes) -> Step | None:
+def step_of(network: Network, node: Node, here: Planes) -> Step | None:
+    """A linear operator whose result is `here`; None for any other."""
     reader = _READERS.get(node.type)
     if reader is None or len(node.outputs) != 1 or network.types.get(node.output) != TensorProto.FLOAT:
         return None

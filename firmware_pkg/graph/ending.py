@@ -59,12 +59,8 @@ def _parsed(network: Network, output: str, name: str, *, first: bool) -> Ending 
         if choice.attributes.get("select_last_index", 0) or (choice.type != "ArgMax" and threshold is None):
             return None
         name, first = choice.source, False
-    activation = _own(network, name, ACTIVATIONS, first=first)
-    if activation is not None and _fits(network, activation, axis):
-        axis = axis if activation.type == "Sigmoid" else _axis_of(network, activation, -1)
-        name, first = activation.source, False
-    else:
-        activation = None
+    activation, axis, below = _activated(network, name, axis, first=first)
+    name, first = below, first and activation is None
     transpose = _own(network, name, {"Transpose"}, first=first)
     if transpose is not None and transpose.attributes.get("perm") == _CHANNELS_LAST:
         name, first = transpose.source, False
@@ -80,13 +76,33 @@ def _parsed(network: Network, output: str, name: str, *, first: bool) -> Ending 
     return Ending(output, choice, threshold, activation, transpose, resize, source, channels_at)
 
 
-def _fits(network: Network, activation: Node, axis: int | None) -> bool:
-    """Whether an activation looks at the numbers that the ArgMax behind it looks at."""
-    if activation.type == "Sigmoid":
-        return True
-    own, shape = _axis_of(network, activation, -1), network.shape(activation.source)
-    per_axis = network.opset >= _SOFTMAX_OF_ONE_AXIS or (shape is not None and own == len(shape) - 1)
-    return per_axis and own is not None and axis in {None, own}
+def _activated(network: Network, name: str, axis: int | None, *, first: bool) -> tuple[Node | None, int | None, str]:
+    """(activation, the axis of the channels, what lies before it) of the value `name`; without one, what was given."""
+    activation = _own(network, name, ACTIVATIONS, first=first)
+    if activation is not None:
+        own = axis if activation.type == "Sigmoid" else _softmax_axis(network, activation)
+        if activation.type == "Sigmoid" or (own is not None and axis in {None, own}):
+            return activation, own, activation.source
+        return None, axis, name
+    behind = _own(
+        network, name, {"Transpose"}, first=first
+    )  # before opset 13 exporters moved the axis to the end for a Softmax
+    inner = _own(network, behind.source, ACTIVATIONS - {"Sigmoid"}, first=False) if behind is not None else None
+    ahead = _own(network, inner.source, {"Transpose"}, first=False) if inner is not None else None
+    if behind is None or inner is None or ahead is None:
+        return None, axis, name
+    there, back = ahead.attributes.get("perm"), behind.attributes.get("perm")
+    own = _softmax_axis(network, inner)
+    if not there or not back or own is None or [there[at] for at in back] != list(range(len(back))):
+        return None, axis, name
+    return (inner, there[own], ahead.source) if axis in {None, there[own]} else (None, axis, name)
+
+
+def _softmax_axis(network: Network, softmax: Node) -> int | None:
+    """The one axis that it works on; None where it takes several for one."""
+    own, shape = _axis_of(network, softmax, -1), network.shape(softmax.source)
+    last = shape is not None and own == len(shape) - 1
+    return own if last or network.opset >= _SOFTMAX_OF_ONE_AXIS else None
 
 
 def _is_planes(network: Network, name: str) -> bool:

@@ -8,8 +8,9 @@ is linear before (a 1x1 Conv, a MatMul over channels, BatchNormalization) and be
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -35,19 +36,41 @@ class _Part:
 
 
 def apply(network: Network, wishes: Wishes) -> Change:
-    """Rewrites every 1x1 convolution behind upsampling for which that is less work."""
+    """Rewrites every 1x1 convolution behind upsampling for which that is less work, and every BatchNormalization there."""
     del wishes
     if network.opset < _OLDEST:
         return Change(notes=(f"needs opset {_OLDEST}; the model has {network.opset}",))
     places, done = 0, set[str]()
     while True:
-        node = next((node for node in network.nodes if node.type == "Conv" and node.output not in done), None)
+        node = next((node for node in network.nodes if node.type in _ROOTS and node.output not in done), None)
         if node is None:
             return Change(places)
         done.add(node.output)
-        if _rewrite(network, node):
+        if _ROOTS[node.type](network, node):
             network.prune()
             places += 1
+
+
+def _normalised_before(network: Network, normalisation: Node) -> bool:
+    """Conv -> Resize -> BatchNormalization: the last goes into the first, of whatever kernel."""
+    resize = network.makes_for_one(normalisation.source, {"Resize"})
+    if resize is None or not commutes(network, resize):
+        return False
+    conv = network.makes_for_one(resize.source, {"Conv"})
+    _, channels, height, width = network.shapes[resize.output]
+    step = affine.step_of(network, normalisation, Planes(normalisation.output, channels, height, width))
+    if conv is None or step is None:
+        return False
+    weight = network.constant(conv.operand(1))
+    bias = network.constant(conv.operand(2)) if conv.operand(2) else np.zeros(channels)
+    if weight is None or bias is None:
+        return False
+    gain = np.diag(step.affine.weight)
+    scaled = (weight * gain.reshape(-1, *[1] * (weight.ndim - 1))).astype(weight.dtype)
+    shifted = (bias * gain + step.affine.shift).astype(weight.dtype)
+    conv.inputs = [conv.source, network.keep(scaled, f"{conv.output}_weight"), network.keep(shifted, f"{conv.output}_bias")]
+    network.replace(normalisation.output, resize.output)
+    return True
 
 
 def _rewrite(network: Network, conv: Node) -> bool:
@@ -177,3 +200,8 @@ def _work(parts: Sequence[_Part], folded: Sequence[Folded], shape: Shape) -> int
     """Multiplications of the rewritten form, interpolation and sums included."""
     products = sum(one.affine.weight.size * one.planes.pixels for one in folded)
     return products + _interpolation(parts, [shape[1]] * len(parts), shape) + (len(parts) - 1) * shape[1] * shape[2] * shape[3]
+
+
+_ROOTS: Mapping[str, Callable[[Network, Node], bool]] = MappingProxyType(
+    {"Conv": _rewrite, "BatchNormalization": _normalised_before}
+)

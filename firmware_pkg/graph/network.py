@@ -328,7 +328,11 @@ def _constant_of(key: str, value: Any) -> Array | None:
 
 def _written(node: Node) -> onnx.NodeProto:
     kind = node.type if node.domain in _OWN else node.type.removeprefix(f"{node.domain}.")
-    made = onnx.NodeProto(op_type=kind, name=node.name, domain=node.domain, input=node.inputs, output=node.outputs)
+    made = onnx.NodeProto(op_type=kind, input=node.inputs, output=node.outputs)
+    if node.name:
+        made.name = node.name
+    if node.domain:
+        made.domain = node.domain
     for name, value in node.attributes.items():
         old = node.written.get(name)
         if old is not None and _read_attribute(old) == value:

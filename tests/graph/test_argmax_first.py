@@ -25,10 +25,10 @@ def smooth(graph: Graph, channels: int, side: int = 16) -> str:
 
 
 def ending(
-    *steps: str, channels: int = 5, scale: int = 4, coordinates: str = "half_pixel", last: bool = False, also: int | None = None,
-    opset: int = 17, threshold: float = 0.3,
+    *steps: str, channels: int = 5, scale: int = 4, coordinates: str = "half_pixel", last: bool = False,
+    also: int | None = None, opset: int = 17, threshold: float = 0.3,
 ) -> onnx.ModelProto:  # fmt: skip
-    """Smooth logits, then the steps. `last`: channels are the last axis from the activation on. `also`: a step's result leaves, too."""
+    """Smooth logits, then the steps. `last`: channels are the last axis then. `also`: a step's result leaves, too."""
     graph = Graph(3, opset)
     value, axis, made, kind = smooth(graph, channels), 3 if last else 1, list[str](), TensorProto.FLOAT
     for step in steps:
@@ -199,6 +199,24 @@ def test_logits_leave_when_they_are_wished_for() -> None:
 def test_softmax_of_old_opsets_is_no_softmax_of_one_axis(opset: int) -> None:
     graph = Graph(3, opset)
     untouched(NAME, graph.model(graph.op("Softmax", graph.conv(graph.input([1, 3, 4, 4]), 3, 5), axis=1)))
+
+
+@pytest.mark.parametrize("steps", [("Softmax",), ("Softmax", "ArgMax"), ("Resize", "Softmax", "ArgMax")])
+def test_a_softmax_between_two_transposes_is_one_of_the_channels(steps: tuple[str, ...]) -> None:
+    """As exporters wrote it for opset 12."""
+    graph = Graph(3, 12)
+    value = graph.conv(graph.op("Identity", graph.input([1, 3, 8, 8])), 3, 5)
+    if "Resize" in steps:
+        nothing = graph.constant(np.zeros(0, np.float32))
+        value = graph.op("Resize", value, nothing, graph.constant(np.array([1, 1, 2, 2], np.float32)), mode="linear")
+    value = graph.transpose(graph.op("Softmax", graph.transpose(value, 0, 3, 2, 1), axis=3), 0, 3, 2, 1)
+    if "ArgMax" in steps:
+        value = graph.op("ArgMax", value, axis=1, keepdims=0)
+    made = passed(NAME, graph.model(value, kind=INT64 if "ArgMax" in steps else TensorProto.FLOAT))
+    assert made.change.places == 1
+    assert made.verdict.measured.get("differ_off_boundary", 0) == 0
+    assert made.verdict.holds or "Resize" in steps, "white noise is all boundary"
+    assert set(made.types) <= {"Conv", "Identity"}
 
 
 def test_choices_inside_a_graph_need_no_activation() -> None:

@@ -16,8 +16,8 @@ SIDES = (0, 0, 1, 2, 0, 0, 1, 0)  # before and behind: one row on both sides, tw
 
 
 def padded(
-    layer: str, *, pads: tuple[int, ...] = SIDES, value: float | None = None, mode: str = "constant", before: str = "", also: bool = False,
-    opset: int = 17, **attributes: Any,
+    layer: str, *, pads: tuple[int, ...] = SIDES, value: float | None = None, mode: str = "constant", before: str = "",
+    also: bool = False, opset: int = 17, **attributes: Any,
 ) -> onnx.ModelProto:  # fmt: skip
     graph = Graph(1, opset)
     source = graph.input([1, 4, 9, 8])
@@ -113,14 +113,12 @@ def test_named_axes_are_read() -> None:
 @settings(max_examples=60, deadline=None)
 @given(
     layer=st.sampled_from(["Conv", "AveragePool", "MaxPool"]), sides=st.lists(st.integers(0, 3), min_size=4, max_size=4),
-    strides=st.integers(1, 3), before=st.sampled_from(["", "Relu", "Tanh"]), value=st.sampled_from([None, 0.0, -math.inf, 0.5]),
+    stride=st.integers(1, 3), before=st.sampled_from(["", "Relu", "Tanh"]), value=st.sampled_from([None, 0.0, -math.inf, 0.5]),
     opset=st.sampled_from([11, 13, 18]),
 )  # fmt: skip
-def test_outputs_stay(
-    layer: str, sides: list[int], strides: int, before: str, value: float | None, opset: int
-) -> None:  # fmt: skip
+def test_outputs_stay(layer: str, sides: list[int], stride: int, value: float | None, **options: Any) -> None:
     if layer != "MaxPool" and value == -math.inf:
         value = 0.25  # infinities are nothing to convolve
     pads = (0, 0, *sides[:2], 0, 0, *sides[2:])
-    made = passed(NAME, padded(layer, pads=pads, strides=[strides, strides], before=before, value=value, opset=opset))
+    made = passed(NAME, padded(layer, pads=pads, strides=[stride, stride], value=value, **options))
     assert made.verdict.holds, made.verdict.words

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
@@ -96,6 +98,26 @@ def test_a_normalisation_behind_an_output_is_not_folded() -> None:
     assert made.types["BatchNormalization"] == 1
 
 
+@pytest.mark.parametrize("coordinates", LINEAR)
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_normalisation_behind_upsampling_goes_into_the_layer_before_it(coordinates: str, bias: bool) -> None:
+    graph = Graph()
+    made = graph.conv(graph.input([1, 4, 6, 6]), 4, 8, 3, group=2, bias=bias)
+    model = graph.model(graph.op("Relu", graph.normalised(graph.resize(made, (1, 8, 12, 12), coordinates=coordinates), 8)))
+    found = passed(NAME, model)
+    assert found.change.places == 1
+    assert found.verdict.holds, found.verdict.words
+    assert set(found.types) == {"Conv", "Resize", "Relu"}
+
+
+@pytest.mark.parametrize("other", ["the layer", "the enlarged"])
+def test_a_normalisation_stays_where_others_take_what_lies_before_it(other: str) -> None:
+    graph = Graph()
+    made = graph.conv(graph.input([1, 4, 6, 6]), 4, 8, 3)
+    large = graph.resize(made, (1, 8, 12, 12))
+    untouched(NAME, graph.model(graph.normalised(large, 8), made if other == "the layer" else large))
+
+
 def test_open_shapes_stay() -> None:
     graph = Graph()
     source = graph.input([1, 8, "h", "w"])
@@ -134,7 +156,6 @@ def test_what_is_on_the_large_grid_already_stays_one_concatenation() -> None:
     channels=st.integers(1, 9), made=st.integers(1, 9), coordinates=st.sampled_from(LINEAR), seed=st.integers(0, 1000),
     opset=st.sampled_from([13, 17, 18]),
 )  # fmt: skip
-def test_outputs_stay(sides: tuple[int, ...], channels: int, made: int, coordinates: str, seed: int, opset: int) -> None:
-    model = pyramid(sides=sides, channels=channels, made=made, coordinates=coordinates, seed=seed, opset=opset)
-    found = passed(NAME, model)
+def test_outputs_stay(**options: Any) -> None:
+    found = passed(NAME, pyramid(**options))
     assert found.verdict.holds, found.verdict.words

@@ -72,7 +72,7 @@ class Graph:
         return str(self.op("BatchNormalization", value, scale, shift, mean, variance))
 
     def resize(self, value: str, shape: Sequence[int], mode: str = "linear", coordinates: str = "half_pixel") -> str:
-        more = {"nearest_mode": "round_prefer_floor"} if mode == "nearest" else {}
+        more: dict[str, Any] = {"nearest_mode": "round_prefer_floor"} if mode == "nearest" else {}
         return str(self.op("Resize", value, "", "", self.ints(*shape), mode=mode, coordinate_transformation_mode=coordinates,
                            **more))  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import onnx
 from onnx import TensorProto
 
@@ -11,8 +12,8 @@ from tests.support.graphs import Graph
 
 
 def segformer(
-    size: int = 64, levels: Sequence[int] = (8, 16, 24, 32), width: int = 32, classes: int = 5, *, opset: int = 17, seed: int = 0,
-    mode: str = "linear", coordinates: str = "half_pixel", tail: bool = True,
+    *, size: int = 64, levels: Sequence[int] = (8, 16, 24, 32), width: int = 32, classes: int = 5, opset: int = 17,
+    seed: int = 0, mode: str = "linear", coordinates: str = "half_pixel", tail: bool = True,
 ) -> onnx.ModelProto:  # fmt: skip
     """Input 1 x 3 x size x size; output 1 x size x size class ids, or with `tail` false logits of a quarter of that size."""
     graph = Graph(seed, opset)
@@ -25,7 +26,10 @@ def segformer(
         features.append((value, channels, side))
         taken = channels
     large = size // 4
-    parts = [_level(graph, *feature, width, large, mode, coordinates) for feature in features]
+    parts = []
+    for planes, channels, own in features:
+        part = _layer_of_tokens(graph, planes, channels, own, width)
+        parts.append(graph.resize(part, (1, width, large, large), mode, coordinates))
     fused = graph.op("Concat", *reversed(parts), axis=1)
     fused = graph.conv(fused, width * len(parts), width, bias=False)
     fused = graph.op("Relu", graph.normalised(fused, width))
@@ -46,25 +50,16 @@ def _mix(graph: Graph, planes: str, channels: int, side: int) -> str:
     made = graph.reshape(graph.transpose(made, 0, 2, 1), 1, inner, side, side)
     made = graph.conv(made, inner, inner, 3, group=inner, pads=[1, 1, 1, 1])
     made = graph.transpose(graph.reshape(made, 1, inner, cells), 0, 2, 1)
-    erf = graph.op("Erf", graph.op("Div", made, graph.constant(_scalar(2**0.5))))
+    erf = graph.op("Erf", graph.op("Div", made, graph.constant(np.float32(2**0.5))))
     made = graph.op(
-        "Mul", graph.op("Mul", made, graph.op("Add", erf, graph.constant(_scalar(1)))), graph.constant(_scalar(0.5))
+        "Mul", graph.op("Mul", made, graph.op("Add", erf, graph.constant(np.float32(1)))), graph.constant(np.float32(0.5))
     )
     made = graph.op("Add", graph.op("MatMul", made, graph.weights(inner, channels)), graph.weights(channels))
     tokens = graph.op("Add", made, tokens)
     return graph.transpose(graph.reshape(tokens, 1, side, side, channels), 0, 3, 1, 2)
 
 
-def _level(
-    graph: Graph, planes: str, channels: int, side: int, width: int, large: int, mode: str, coordinates: str
-) -> str:  # fmt: skip
+def _layer_of_tokens(graph: Graph, planes: str, channels: int, side: int, width: int) -> str:
     tokens = graph.transpose(graph.reshape(planes, 1, channels, side * side), 0, 2, 1)
     made = graph.op("Add", graph.weights(width), graph.op("MatMul", tokens, graph.weights(channels, width)))
-    made = graph.reshape(graph.transpose(made, 0, 2, 1), 1, width, side, side)
-    return graph.resize(made, (1, width, large, large), mode, coordinates)
-
-
-def _scalar(value: float) -> object:
-    import numpy as np
-
-    return np.float32(value)
+    return graph.reshape(graph.transpose(made, 0, 2, 1), 1, width, side, side)
