@@ -17,6 +17,7 @@ from camagent.cli import create_advice
 from camagent.cli.create_advice import Advice, advise
 from camagent.cli.create_head import AUTO, recognised
 from camagent.cli.golden_request import GoldenRequest, golden_request, input_of, read_file
+from camagent.cli.options import read_size
 from camagent.errors import FileUnusable, InputError, UsageError, printable
 from camagent.golden import Answer, answer, disagreements
 from camagent.pipeline import HEADS, USUAL_SCALE, BackendOptions, FilterRule, Steps, one_picture, open_backend, task_of, usable
@@ -47,17 +48,6 @@ def _scale(ctx: click.Context, param: click.Parameter, value: float) -> float:
     return value
 
 
-def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
-    del ctx
-    if value is None:
-        return None
-    try:
-        width, height = (int(part) for part in value.lower().split("x"))
-    except ValueError as exc:
-        raise click.BadParameter(f"{value!r} is not WIDTHxHEIGHT such as 640x384", param=param) from exc
-    return width, height
-
-
 def _version(ctx: click.Context, param: click.Parameter, value: str) -> str:
     del ctx
     try:
@@ -78,7 +68,7 @@ def _version(ctx: click.Context, param: click.Parameter, value: str) -> str:
 @click.option("--head", required=True, help=f"Decoder of the outputs: {AUTO}, {', '.join(HEADS)}.")
 @click.option("--labels", required=True, help="Text file with one label per line, or coco80.")
 @click.option("--task", type=click.Choice(["detect", "segment", "classify", "detect-segment"]), help="Default: the head's.")
-@click.option("--size", callback=_size, metavar="WxH", help="Network input. Default: read from the model.")
+@click.option("--size", callback=read_size, metavar="WxH", help="Network input. Default: read from the model.")
 @click.option(
     "--color", type=click.Choice(["rgb", "bgr"]), default="rgb", show_default=True, help="Channel order of the input."
 )

@@ -15,6 +15,7 @@ from camagent.cli import EXIT_DONE, EXIT_UNDECIDED
 from camagent.cli.create_head import known_of
 from camagent.cli.golden_request import golden_request, input_of
 from camagent.cli.model_facts import ModelFacts, Subject, doubts, facts_of, shown, subject
+from camagent.cli.options import read_size
 from camagent.errors import HeadUndecided, UsageError, printable
 from camagent.pipeline import BackendOptions, TensorSpec, Workbench, installed
 from firmware_pkg import build as builder
@@ -32,26 +33,12 @@ Examples:
   camagent model inspect fastestdet-1.0.0.cambundle --json"""
 
 
-def size_option(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
-    """WIDTHxHEIGHT as two numbers, for `--size`. Raises BadParameter."""
-    del ctx
-    if value is None:
-        return None
-    try:
-        width, height = (int(part) for part in value.lower().split("x"))
-    except ValueError as exc:
-        raise click.BadParameter(f"{value!r} is not WIDTHxHEIGHT such as 640x384", param=param) from exc
-    if min(width, height) < 1:
-        raise click.BadParameter(f"{value!r} is no size", param=param)
-    return width, height
-
-
 @click.command(epilog=_EXAMPLES)
 @click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="MODEL|BUNDLE")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON (camagent.model/1).")
 @click.option("--golden", multiple=True, metavar="IMAGE[=label[:count],..]", help="Picture with a known answer; repeat.")
 @click.option("--labels", metavar="F", help="Text file with one label per line, or coco80.  [default: the bundle's]")
-@click.option("--size", callback=size_option, metavar="WxH", help="Network input, where the model leaves it open.")
+@click.option("--size", callback=read_size, metavar="WxH", help="Network input, where the model leaves it open.")
 @click.option(
     "--min-score", type=click.FloatRange(0, 1), help="From which score a thing is seen.  [default: the bundle's, or 0.4]"
 )

@@ -12,7 +12,8 @@ import click
 
 from camagent.cli import EXIT_DONE, EXIT_FINDING
 from camagent.cli.bar import work_bar
-from camagent.errors import ExtraMissing, FileUnusable, UsageError, printable
+from camagent.cli.options import read_size
+from camagent.errors import ExtraMissing, FileUnusable, UsageError
 from firmware_pkg.graph import PASSES, Wishes
 
 if TYPE_CHECKING:
@@ -38,12 +39,6 @@ def _passes(ctx: click.Context, param: click.Parameter, value: str | None) -> tu
     return tuple(name for name in PASSES if name in wanted)  # each makes what the next ones look for
 
 
-def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
-    from camagent.cli.model_inspect import size_option
-
-    return size_option(ctx, param, value)
-
-
 @click.command(epilog=_EXAMPLES)
 @click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="IN.onnx|BUNDLE", required=False)
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), metavar="OUT.onnx", help="The model to write.")
@@ -56,7 +51,7 @@ def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
     "--class-map", "map_ending", type=click.Choice(["auto", "logits", "labels", "full"]), default="auto", show_default=True,
     help="How a graph that gives a class per pixel ends: small logits, small class ids, or as it did.",
 )  # fmt: skip
-@click.option("--size", callback=_size, metavar="WxH", help="Network input, where the model leaves it open.")
+@click.option("--size", callback=read_size, metavar="WxH", help="Network input, where the model leaves it open.")
 @click.option("--rounds", type=click.IntRange(0), default=_ROUNDS, show_default=True, help="Timed runs of each stage; 0: none.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON (camagent.optimize/1).")
 @click.option("--list", "listed", is_flag=True, help="List the passes and end.")
@@ -159,6 +154,3 @@ def _list(*, as_json: bool) -> None:
         return
     for name, place in PASSES.items():
         click.echo(f"{name:<21}{place.text}{'' if place.usual else ' Only when it is named.'}")
-
-
-__all__ = ["optimize", "printable", "require_graph_tools"]

@@ -25,3 +25,17 @@ trace_option = click.option(
     metavar="F.json",
     help="Write where every frame's time goes; open it in ui.perfetto.dev.",
 )
+
+
+def read_size(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    """WIDTHxHEIGHT as two numbers, for `--size`. Raises BadParameter."""
+    del ctx
+    if value is None:
+        return None
+    try:
+        width, height = (int(part) for part in value.lower().split("x"))
+    except ValueError as exc:
+        raise click.BadParameter(f"{value!r} is not WIDTHxHEIGHT such as 640x384", param=param) from exc
+    if min(width, height) < 1:
+        raise click.BadParameter(f"{value!r} is no size", param=param)
+    return width, height
