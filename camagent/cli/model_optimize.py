@@ -13,7 +13,7 @@ import click
 from camagent.cli import EXIT_DONE, EXIT_FINDING
 from camagent.cli.bar import work_bar
 from camagent.cli.options import read_size
-from camagent.errors import ExtraMissing, FileUnusable, UsageError
+from camagent.errors import ExtraMissing, FileUnusable, UsageError, printable
 from firmware_pkg.graph import PASSES, Wishes
 
 if TYPE_CHECKING:
@@ -106,6 +106,8 @@ def _optimised(
         raise UsageError("only ONNX graphs can be rewritten", evidence={"found": model_format(found.data), "expected": "onnx"},
                          fix="give the .onnx file that it was converted from")  # fmt: skip
     require_self_contained(found.data)
+    if found.bundle is not None:
+        click.echo(f"warning[UNSIGNED]: {printable(path)} was not verified; 'camagent bundle verify' does that", err=True)
     data = fixed.with_size(found.data, *size) if size else found.data
     facts = read_graph(data)
     spec = trials.input_spec(facts)
