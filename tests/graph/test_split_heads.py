@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from camagent.frame import Candidates, TensorSpec
+from camagent.heads import HeadContext, build_head
 from tests.support.graphs import Graph, passed, types, untouched
 
 NAME = "split-heads"
@@ -115,3 +117,19 @@ def test_joined_again_they_are_what_they_were(classes: int, sides: tuple[int, ..
     made = passed(NAME, model)
     assert made.verdict.kind == "bit-equal"
     assert made.change.places == (0 if channel and kind == "Tanh" else 1)
+
+
+def test_the_agent_reads_the_two_as_it_read_the_one() -> None:
+    model = by_channel(classes=3)
+    cells, side = 36, 48  # a pyramid of one level, stride 8
+    made = passed(NAME, model)
+    heads = []
+    for outputs in (made.before, made.after):
+        specs = [TensorSpec(f"o{index}", output.shape, "float32") for index, output in enumerate(outputs)]
+        heads.append(build_head("yolov8", HeadContext(side, side, 3, specs, {})).decode(outputs, 0.4))
+    old, new = heads
+    assert isinstance(old, Candidates)
+    assert isinstance(new, Candidates)
+    assert 0 < len(old.scores) <= cells
+    for name in ("boxes", "scores", "class_ids"):
+        np.testing.assert_array_equal(getattr(old, name), getattr(new, name))
