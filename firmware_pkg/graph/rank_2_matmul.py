@@ -6,8 +6,6 @@ that are connected and work on rows become rank 2 together, so that a Reshape is
 
 from __future__ import annotations
 
-import numpy as np
-
 from firmware_pkg.graph import moves
 from firmware_pkg.graph.network import Network, Node, Shape
 from firmware_pkg.graph.passes import Change, Wishes
@@ -119,11 +117,7 @@ class _Flat:
             return name
         value = network.constant(name)
         if value is not None and node.type != "MatMul":
-            return (
-                name
-                if value.ndim <= 2
-                else network.keep(value.reshape(-1) if value.size > 1 else np.squeeze(value), f"{name}_row")
-            )
+            return name if value.ndim <= 2 else network.keep(value.reshape(value.shape[-2:]), f"{name}_rows")
         rows = self.rows(name)
         if rows is None:
             return name

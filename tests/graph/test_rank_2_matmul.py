@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
@@ -12,11 +14,14 @@ NAME = "rank-2-matmul"
 
 
 def attention(
-    *, heads: int = 1, batch: int = 1, cells: int = 6, width: int = 8, opset: int = 17, seed: int = 0
-) -> onnx.ModelProto:
-    """Self-attention with its residual and normalisation, as exporters write it."""
+    *, heads: int = 1, batch: int = 1, cells: int = 6, width: int = 8, opset: int = 17, seed: int = 0,
+    places: tuple[int, ...] = (),
+) -> onnx.ModelProto:  # fmt: skip
+    """Self-attention with its residual and normalisation, as exporters write it. `places`: shape of what is added for them."""
     graph = Graph(seed, opset)
     tokens = graph.op("Relu", graph.input([batch, cells, width]))
+    if places:
+        tokens = graph.op("Add", tokens, graph.weights(*places))
     normal = tokens
     if opset >= 17:
         normal = graph.op("LayerNormalization", tokens, graph.weights(width), graph.weights(width), axis=-1)
@@ -56,6 +61,13 @@ def test_one_head_is_no_batch_either() -> None:
     assert made.verdict.holds, made.verdict.words
     assert set(ranks(made.model, "MatMul")) == set(ranks(made.model, "Softmax")) == {2}
     assert made.types["Transpose"] == 1, "the key's"
+
+
+@pytest.mark.parametrize("places", [(1, 6, 8), (6, 8), (1, 1, 8), (1, 6, 1), (1, 1, 1), (1, 1, 1, 1)])
+def test_constants_of_any_shape_are_added_as_they_were(places: tuple[int, ...]) -> None:
+    made = passed(NAME, attention(places=places))
+    assert made.verdict.holds, made.verdict.words
+    assert made.change.places >= (4 if len(places) < 4 else 1)
 
 
 def test_a_real_batch_stays() -> None:
@@ -109,8 +121,9 @@ def test_an_output_within_a_region_keeps_its_name_and_shape() -> None:
 @settings(max_examples=40, deadline=None)
 @given(
     heads=st.sampled_from([1, 2, 4]), cells=st.integers(1, 9), opset=st.sampled_from([13, 17, 18]), seed=st.integers(0, 999),
-    batch=st.sampled_from([1, 1, 1, 2]),
+    batch=st.sampled_from([1, 1, 1, 2]), kind=st.sampled_from(["none", "all", "matrix", "channels", "rows", "one"]),
 )  # fmt: skip
-def test_outputs_stay(heads: int, cells: int, opset: int, seed: int, batch: int) -> None:
-    made = passed(NAME, attention(heads=heads, cells=cells, opset=opset, seed=seed, batch=batch))
+def test_outputs_stay(cells: int, kind: str, **options: Any) -> None:
+    shapes = {"all": (1, cells, 8), "matrix": (cells, 8), "channels": (1, 1, 8), "rows": (1, cells, 1), "one": (1, 1)}
+    made = passed(NAME, attention(cells=cells, places=shapes.get(kind, ()), **options))
     assert made.verdict.holds, made.verdict.words
