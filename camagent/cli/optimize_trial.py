@@ -11,7 +11,6 @@ from time import perf_counter
 from typing import Any, Literal
 
 import cv2
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -87,8 +86,8 @@ def _contract(spec: TensorSpec, facts: GraphFacts) -> InputSpec:
             fix="leave --image out: random numbers are taken then",
         )  # fmt: skip
     bytes_wanted = spec.dtype == "uint8" or facts.gain <= REDUCES
-    document = input_of(spec, None) | {"scale": 1.0 if bytes_wanted else 1 / 255, "resize": "stretch"}
-    return msgspec.convert(document, InputSpec)
+    sides: dict[str, Any] = dict(input_of(spec, None))
+    return InputSpec(**sides, scale=1.0 if bytes_wanted else 1 / 255, resize="stretch")
 
 
 def _random(spec: TensorSpec, contract: InputSpec | None, facts: GraphFacts) -> Trial:
