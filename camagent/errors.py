@@ -5,6 +5,7 @@ CodedError
 |   +-- ConfigError
 |   +-- InputError                an input file that is not there or cannot be read
 |   +-- FileUnusable              a file that cannot be written: full, read-only, forbidden
+|   +-- ExtraMissing              a workstation's tool that this installation does not have
 +-- Unreachable (exit 3)          camera, broker or agent did not answer
 |   +-- SourceError
 |   +-- BrokerError
@@ -57,6 +58,12 @@ class FileUnusable(UsageError):
             evidence={"errno": errno.errorcode.get(exc.errno or 0, str(exc.errno))},
             fix="make room, or name another file or folder",
         )
+
+
+class ExtraMissing(UsageError):
+    """The command needs a library that only an extra brings: cameras do not carry it."""
+
+    code = "EXTRA_MISSING"
 
 
 class Unreachable(CodedError):
@@ -139,6 +146,7 @@ __all__ = [
     "Busy",
     "CodedError",
     "ConfigError",
+    "ExtraMissing",
     "FileUnusable",
     "HeadMismatch",
     "HeadUndecided",

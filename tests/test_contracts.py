@@ -161,6 +161,27 @@ def test_every_head_in_the_registry_has_a_file_a_test_and_a_paragraph() -> None:
         assert f"`{name}`" in text, f"docs/heads.md says nothing of {name}"
 
 
+def test_every_pass_in_the_registry_has_a_file_a_test_and_a_paragraph() -> None:
+    from firmware_pkg.graph import PASSES
+
+    text = (ROOT / "docs" / "optimize.md").read_text("utf-8")
+    helpers = {"__init__", "affine", "ending", "fixed", "moves", "network", "optimize", "passes", "proof", "registry"}
+    files = {path.stem for path in (ROOT / "firmware_pkg" / "graph").glob("*.py")} - helpers
+    assert files == {place.module for place in PASSES.values()}
+    for name, place in PASSES.items():
+        assert (ROOT / "tests" / "graph" / f"test_{place.module}.py").exists(), f"pass {name} has no test"
+        assert f"**`{name}`**" in text, f"docs/optimize.md says nothing of {name}"
+
+
+def test_only_the_passes_need_the_graph_tools() -> None:
+    for path in modules():
+        if any(name.split(".")[0] in {"onnx", "onnxslim"} for name in imported(path)):
+            assert relative(path).startswith("firmware_pkg/graph/"), f"{relative(path)}: cameras have no onnx"
+    code = "import sys, firmware_pkg.graph; print('onnx' in sys.modules, 'numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
 def test_heavy_modules_are_not_imported_before_they_are_needed() -> None:
     code = "import sys, camagent.cli; camagent.cli.run(['--help']); print(*sorted({m.split('.')[0] for m in sys.modules}))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True).stdout.split()

@@ -56,6 +56,8 @@ def _rows(outputs: Arrays, box: int) -> Parts | None:
     flat = [output for output in outputs if output.ndim == 3]
     if not flat:
         return None
+    if len(flat) == len(outputs) == 2 and flat[0].shape[1] == 4 and flat[0].shape[2] == flat[1].shape[2]:
+        return Parts((flat[1].transpose(0, 2, 1),), (flat[0].transpose(0, 2, 1),))  # apart, as split-heads leaves them
     rows = flat[0] if flat[0].shape[2] <= flat[0].shape[1] else flat[0].transpose(0, 2, 1)
     return Parts((rows[..., box:],), (rows[..., :4],))
 

@@ -39,6 +39,27 @@ def test_agrees_with_the_loops(*, seed: int, classes: int, objects: int, by_row:
     reference.check(head, [given_values], reference.yolov8(values), min_score)
 
 
+@settings(deadline=None)
+@given(
+    seed=st.integers(0, 2**32), classes=st.integers(1, 6), objects=st.integers(0, 6),
+    min_score=st.sampled_from([0.0, 0.005, 0.4, 0.65, 1.0]),
+)  # fmt: skip
+def test_boxes_and_classes_may_come_apart(*, seed: int, classes: int, objects: int, min_score: float) -> None:
+    values = output(seed, classes, objects)
+    apart = [np.ascontiguousarray(part) for part in (values[:, :4], values[:, 4:])]
+    head = YoloV8(context(*(part.shape for part in apart), classes=classes, size=SIZE))
+    reference.check(head, apart, reference.yolov8(values), min_score)
+
+
+@pytest.mark.parametrize("shapes", [
+    [(1, 4, CELLS), (1, 3, CELLS - 1)], [(1, 5, CELLS), (1, 3, CELLS)], [(1, 4, 100), (1, 3, 100)],
+    [(1, 3, CELLS), (1, 4, CELLS)], [(1, 4, CELLS), (1, 3, 8, 12)],
+])  # fmt: skip
+def test_two_outputs_that_are_no_boxes_and_classes_are_turned_away(shapes: list[tuple[int, ...]]) -> None:
+    with pytest.raises(HeadMismatch):
+        build_head("yolov8", context(*shapes, classes=3, size=SIZE))
+
+
 @pytest.mark.parametrize("unit", ["auto", "normalized"])
 def test_normalized_boxes_become_pixels(unit: str) -> None:
     values = output(5, 3, 4)
