@@ -17,8 +17,8 @@ from onnx import TensorProto, helper
 
 from camagent.cli import run
 from camagent.errors import printable
-from camagent.profiling.advice_table import PASSES
 from camagent.profiling.kinds import KINDS
+from firmware_pkg.graph import PASSES
 from tests.signing.support import key
 from tests.support.bundles import blob_model, make_signed, root_json
 from tests.support.data import shared

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from camagent.profiling.advice_table import ADVICE, PASSES
+from camagent.profiling.advice_table import ADVICE
 from camagent.profiling.blocks import ROOT, Part, cut, paths, title
 from camagent.profiling.families import FAMILIES, FAMILY_OF
 from camagent.profiling.findings import findings, passes
 from camagent.profiling.kinds import KINDS, kind_of
 from camagent.profiling.recording import Call, Recording
 from camagent.profiling.summary import Profile, summarise
+from firmware_pkg.graph import PASSES
 
 ROOT_FOLDER = Path(__file__).resolve().parents[1]
 

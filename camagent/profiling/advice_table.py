@@ -122,6 +122,3 @@ ADVICE: tuple[Advice, ...] = (
              "them faster; no rewrite of the graph does.",
     ),
 )  # fmt: skip
-PASSES = (
-    "argmax-first", "low-resolution-head", "rank-2-matmul", "cancel-transposes", "fold-pad", "fold-constants", "split-heads",
-)  # fmt: skip

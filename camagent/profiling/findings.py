@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from camagent.profiling.advice_table import ADVICE, PASSES, Advice, Where
+from camagent.profiling.advice_table import ADVICE, Advice, Where
 from camagent.profiling.summary import Operator, Profile
+from firmware_pkg.graph import PASSES
 
 _LAYERS = frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm", "Attention", "Recurrent"})
 # between enlarged maps that are joined: the next branch's own projection, and what only moves data
