@@ -17,6 +17,7 @@ from camagent.selftest.search import Search, search
 
 STUCK = ("stale-inference-state", "constant-output")
 _SOME = 0.03  # a score: calibration leaves something, weights that were never trained do not
+_LOOKS = 0.5  # like its family, at least, in another order
 _DOUBTFUL = ("dtype-mismatch", *STUCK)  # a model that sees nothing in noise may answer all noise alike
 
 
@@ -88,7 +89,7 @@ def _by_look(exam: Examination) -> Cause | None:
     ways = {words: name for output in run.outputs for words, name, _ in exhausts(output)}
     looks = {words: structure.signature(exam.manifest, moved(run, words).outputs) for words in ways}
     best = max(looks, key=lambda words: looks[words], default="")
-    if not best or looks[best] < now + structure.JUMP:
+    if not best or looks[best] < max(now + structure.JUMP, _LOOKS):
         return None
     evidence = {"outputs": best, "looks like the head's family": f"{now:.0%} -> {looks[best]:.0%}"}
     others = ("output-transposed", "output-stride-or-layout")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -140,9 +141,18 @@ def _emptied_rows(runs: Sequence[Arrays]) -> Cause | None:
     parts = [parts_of("ultraface", outputs).scores for outputs in runs]
     if not all(part and part[0].ndim == 3 for part in parts):
         return None
-    sums = np.concatenate([part[0].sum(axis=2 if part[0].shape[2] == 2 else 1).reshape(-1) for part in parts])
+    each = [part[0].sum(axis=2 if part[0].shape[2] == 2 else 1).reshape(-1) for part in parts]
+    if any(map(_apart, each)):
+        return None
+    sums = np.concatenate(each)
     empty = float((sums == 0).mean())
     if not 0 < empty < 1 or float(np.abs(sums[sums != 0] - 1).mean()) > _SUM:
         return None
     evidence = {"rows that are all 0": f"{empty:.1%}", "the others' sums": 1, "expected": "a sum of 1 in every row"}
     return cause("embedded-nms-threshold", evidence, others=("threshold-too-high",), margin=0.9)
+
+
+def _apart(sums: np.ndarray[Any, Any]) -> bool:
+    """Whether rows that are not empty stand at one distance from each other: padding lies between, no threshold's work."""
+    steps = np.diff(np.flatnonzero(sums))
+    return steps.size > 1 and steps[0] > 1 and bool((steps == steps[0]).all())

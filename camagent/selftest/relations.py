@@ -29,6 +29,7 @@ _LEFT = 0.4  # of the values
 _UNRELATED = 0.3  # correlation
 _RANKED = 0.9
 _SHRUNK = 0.8  # of what they were
+_RAISED = 0.1  # of the span of the stored map
 _SLACK = 0.02  # rounding, beyond 0..1
 
 
@@ -48,9 +49,8 @@ def explain(exam: Examination) -> Cause | None:
         return None
     found, wanted = pair
     head = exam.manifest.head.name
-    by_part = (
-        _emptied(exam.manifest, found, wanted) or _scaled(head, found, wanted) or box_relations.explain(head, found, wanted)
-    )
+    by_score = _emptied(exam.manifest, found, wanted) or _raised(head, found, wanted) or _scaled(head, found, wanted)
+    by_part = by_score or box_relations.explain(head, found, wanted)
     return _permuted(found, wanted) or by_part or _reordered(exam, found, wanted)
 
 
@@ -132,6 +132,22 @@ def _emptied(manifest: Manifest, found: Arrays, wanted: Arrays) -> Cause | None:
         "best of those": round(float(then[gone].max()), 3),
     }  # fmt: skip
     return cause("embedded-nms-threshold", evidence, others=("threshold-too-high",), margin=1.0)
+
+
+def _raised(head: str, found: Arrays, wanted: Arrays) -> Cause | None:
+    """A class map whose planes are the stored ones, the background's plus a constant: it wins everywhere."""
+    if head != "semantic" or len(found) != 1 or found[0].shape != wanted[0].shape or found[0].ndim != 4:
+        return None
+    off = np.asarray(found[0] - wanted[0], np.float64)[0].reshape(found[0].shape[1], -1)
+    by, spread = off.mean(axis=1), float(np.ptp(np.asarray(wanted[0], np.float64)))
+    if (
+        not np.isfinite(off).all()
+        or float(off.std(axis=1).max()) > _SLACK * spread
+        or by[0] - by[1:].max(initial=0) < _RAISED * spread
+    ):
+        return None
+    evidence = {"the background's plane": f"then {by[0]:+.3g}, everywhere", "the others": "as they were", "expected": "then +0"}
+    return cause("seg-all-background", evidence, others=("quant-params-ignored",), margin=1.0)
 
 
 def _scaled(head: str, found: Arrays, wanted: Arrays) -> Cause | None:

@@ -20,7 +20,8 @@ FROZEN_GOPS = 1.2  # intervals between key frames: the stretch then holds one
 FROZEN_BLIND_S = 12.0  # without a second key frame: a codec that saves where nothing moves looks so too
 SMEAR_SHARE, SMEAR_PICTURES = 0.2, 10  # damaged among all: a short glitch of the network stays below
 MID_GREY, NEAR_GREY = 128, 8  # luma of a picture that was never received, and how near to it what moves leaves the mean
-FAINT, DULL = 6.0, 2.5  # its contrast and its chroma at most
+FAINT, FAINT_BLIND = 6.0, 20.0  # its contrast at most, and where not one key frame came besides
+DULL = 4.0  # its chroma
 KEY_WAIT_S = 10.0  # a restart or the wait for a key frame below this is no fault
 LONG_GOP_S = 20.0
 GAP_S, GAP_STEPS = 2.0, 5.0  # a hole in the time line: so long, and so many usual steps
@@ -151,15 +152,16 @@ def _damage(facts: SourceFacts, shown: Sequence[PictureFacts], measured: Mapping
     damaged = facts.corrupt + facts.decoder_errors
     if damaged < SMEAR_PICTURES or damaged < SMEAR_SHARE * (facts.decoded + facts.decoder_errors):
         return None
-    if sum(_drawn_on_grey(one) for one in shown) * 2 > len(shown):
+    contrast = FAINT if facts.key_interval is not None else FAINT_BLIND
+    if sum(_drawn_on_grey(one, contrast) for one in shown) * 2 > len(shown):
         told = {**measured, "luma": round(median(one.luma_mean for one in shown), 1), "of a picture that never came": MID_GREY}
         return _cause("missing-reference-grey", told, ("packet-loss-smear",))
     return _smear(facts, measured, ("missing-reference-grey",))
 
 
-def _drawn_on_grey(one: PictureFacts) -> bool:
+def _drawn_on_grey(one: PictureFacts, contrast: float) -> bool:
     """What moves, drawn on the grey that a decoder shows where it has nothing."""
-    return abs(one.luma_mean - MID_GREY) < NEAR_GREY and one.luma_spread < FAINT and one.chroma < DULL
+    return abs(one.luma_mean - MID_GREY) < NEAR_GREY and one.luma_spread < contrast and one.chroma < DULL
 
 
 def _smear(facts: SourceFacts, measured: Mapping[str, Value], also: tuple[str, ...]) -> Cause:
