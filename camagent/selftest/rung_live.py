@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -205,7 +206,9 @@ def _picture_cause(facts: Sequence[PictureFacts], *, damaged: int) -> Cause | No
             evidence |= {"damaged": damaged, "luma of a picture that was never received": _MID_GREY}
             return cause("missing-reference-grey", evidence, others=("packet-loss-smear",), margin=1.0)
         return cause("lens-dark-or-covered", evidence, margin=1.0)
-    shears = [fact.shear for fact in facts if abs(fact.shear) >= _SHEAR_PIXELS and fact.shear_gain >= _SHEAR_GAIN]
+    usual = Counter(fact.shear for fact in facts).most_common(1)[0]
+    least = _SHEAR_GAIN if usual[1] < len(facts) else _SHEAR_GAIN / 2  # the same in every frame needs less to be believed
+    shears = [fact.shear for fact in facts if abs(fact.shear) >= _SHEAR_PIXELS and fact.shear_gain >= least]
     if len(shears) * 2 > len(facts):
         evidence = {"every row is shifted by": int(np.median(shears)), "expected": 0}
         return cause("row-stride-ignored", evidence, others=("frame-geometry-wrong",), margin=1.0)
