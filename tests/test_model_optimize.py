@@ -93,7 +93,8 @@ def test_people_read_the_same(model: Path, capsys: Capture) -> None:
     said = capsys.readouterr().out
     for words in (
         "3 random pictures (seed 20; give --image F), values", "low-resolution-head", "kept", "as it came", "Transpose",
-        'set head.name = "semantic", head.params.activation = "softmax"', "together", "of the time", "boundaries",
+        'set head.name = "semantic", head.params.activation = "softmax"',
+        "--head semantic --head-param activation=softmax", "together", "of the time", "boundaries",
     ):  # fmt: skip
         assert words in said
 

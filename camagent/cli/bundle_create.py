@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -17,6 +18,7 @@ from camagent.cli import create_advice
 from camagent.cli.create_advice import Advice, advise
 from camagent.cli.create_head import AUTO, recognised
 from camagent.cli.golden_request import GoldenRequest, golden_request, input_of, read_file
+from camagent.cli.head_param import head_params
 from camagent.cli.size import size_of
 from camagent.errors import FileUnusable, InputError, UsageError, printable
 from camagent.golden import Answer, answer, disagreements
@@ -66,6 +68,10 @@ def _version(ctx: click.Context, param: click.Parameter, value: str) -> str:
 @click.option("--name", required=True, help="Name in the store.")
 @click.option("--version", required=True, callback=_version, help="PEP 440 version, such as 1.0.0.")
 @click.option("--head", required=True, help=f"Decoder of the outputs: {AUTO}, {', '.join(HEADS)}.")
+@click.option(
+    "--head-param", "params", multiple=True, callback=head_params, metavar="KEY=VALUE",
+    help="How this model's outputs differ from the family's usual ones, such as scores=logits; VALUE may be JSON; repeat.",
+)  # fmt: skip
 @click.option("--labels", required=True, help="Text file with one label per line, or coco80.")
 @click.option("--task", type=click.Choice(["detect", "segment", "classify", "detect-segment"]), help="Default: the head's.")
 @click.option("--size", callback=size_of, metavar="WxH", help="Network input. Default: read from the model.")
@@ -92,9 +98,10 @@ def _version(ctx: click.Context, param: click.Parameter, value: str) -> str:
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The bundle to write.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def create(
-    models: tuple[str, ...], name: str, version: str, head: str, labels: str, task: str | None, size: tuple[int, int] | None,
-    color: str, scale: float, mean: tuple[float, float, float], std: tuple[float, float, float], resize: str,
-    compatible: tuple[str, ...], rollback_index: int, golden: tuple[str, ...], min_score: float, output: Path, as_json: bool,
+    models: tuple[str, ...], name: str, version: str, head: str, params: dict[str, Any], labels: str, task: str | None,
+    size: tuple[int, int] | None, color: str, scale: float, mean: tuple[float, float, float], std: tuple[float, float, float],
+    resize: str, compatible: tuple[str, ...], rollback_index: int, golden: tuple[str, ...], min_score: float, output: Path,
+    as_json: bool,
 ) -> int:  # fmt: skip
     """Build a bundle: the model, how its input is made, how its outputs are read, and what it sees on golden pictures.
 
@@ -110,9 +117,12 @@ def create(
     known_head = next(iter(HEADS)) if head == AUTO else head  # until the pictures tell
     if head != AUTO:
         _require_task(task, head)
+    elif params:
+        raise UsageError("--head auto finds the head's parameters itself", fix="leave --head-param out, or name the head")
     document = {
         "name": name, "version": version, "rollback_index": rollback_index, "created": builder.now(),
-        "compatible": compatible or ("*",), "task": task_of(known_head), "head": HeadSpec(name=known_head), "labels": names,
+        "compatible": compatible or ("*",), "task": task_of(known_head), "labels": names,
+        "head": HeadSpec(name=known_head, params=params),
         "input": {**spec, "color": color, "scale": scale, "mean": mean, "std": std, "resize": resize},
         "thresholds": Thresholds(min_score=min_score), "artifacts": artifacts,
         "files": {path: len(content) for path, content in contents.items()},

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from camagent.cli.head_param import as_options
 from camagent.errors import printable
 from camagent.pipeline import usable
 from firmware_pkg.manifest import Manifest, Triple
@@ -70,11 +71,11 @@ def _options(old: Manifest, new: Manifest) -> tuple[tuple[str, ...], str]:
         options.append(f"--resize {after.resize}")
     if old.head.name != new.head.name:
         options.append(f"--head {new.head.name}")
+    if new.head.params != old.head.params:
+        options += as_options(new.head.params)
     if old.thresholds.min_score != new.thresholds.min_score:
         options.append(f"--min-score {new.thresholds.min_score:g}")
     rest = []
-    if new.head.params != old.head.params:
-        rest.append("head.params: " + ", ".join(f"{key} = {value}" for key, value in new.head.params.items()))
     if old.labels != new.labels:
         rest.append(f"labels: {len(old.labels)} -> {len(new.labels)}, {', '.join(new.label_names[:3])} ..")
     if before.placement != after.placement:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from camagent.cli.head_param import as_options
 from camagent.cli.optimize_trial import Trial
 from camagent.errors import printable
 from firmware_pkg.graph.optimize import Optimised, PassReport
@@ -78,6 +79,7 @@ def show(result: Result, source: Path, output: Path) -> None:
             _line(one.name, f"undone: {one.why}")
     if done.settings:
         _line("manifest", "set " + ", ".join(f"{key} = {json.dumps(value)}" for key, value in done.settings.items()))
+        _line("bundle create", " ".join(_options(done.settings)))
     if done.whole is None:
         _line("result", f"nothing to do: {output} is {source.name} as it was")
         return
@@ -125,3 +127,10 @@ def _operators(done: Optimised) -> Table:
     for name in names[:_COUNTED]:
         table.add_row(Text(printable(name, 60)), str(done.before[name]), str(done.after[name]))
     return table
+
+
+def _options(settings: Mapping[str, Any]) -> list[str]:
+    """The manifest's settings as options of `bundle create`."""
+    usual = {"head.name": "--head", "thresholds.min_score": "--min-score"}
+    params = {key.removeprefix("head.params."): value for key, value in settings.items() if key.startswith("head.params.")}
+    return [f"{usual[key]} {value}" for key, value in settings.items() if key in usual] + as_options(params)
