@@ -20,7 +20,7 @@ from camagent.config import Camera
 from camagent.selftest.capture import Patience, Watcher, capture
 from camagent.selftest.ladder import Outcome
 from camagent.selftest.rung_source import SourceRung, judge
-from camagent.selftest.sample import MOST_FRAMES, LiveSample, SourceFacts
+from camagent.selftest.sample import MOST_FRAMES, LiveSample, SourceFacts, damaged
 from tests.support.camera import Clips, RtspCamera, Viewer, free_port, misbehaving
 
 CLOCK = SystemClock()
@@ -153,6 +153,29 @@ def test_damage_is_counted(clips: Clips) -> None:
     assert sample.facts.decoder_errors + sample.facts.corrupt > 0
     assert outcome.status in {"warn", "fail"}
     assert set(ids(outcome)) <= {"packet-loss-smear"}
+
+
+def test_damage_over_udp_that_is_gone_over_tcp_proves_the_fix(clips: Clips) -> None:
+    clip = clips.make(size="1280x720", fps=20, gop=20)
+    with RtspCamera(clip, options=("--drop", "0.3")) as camera, ThreadPoolExecutor(1) as pool:
+        job = pool.submit(watched, camera.url, transport="udp")
+        time.sleep(1.0)
+        camera.command("drop 0")  # for sessions to come: as where packets are lost on the way, and TCP sends them again
+        sample, outcome = job.result(60)
+    assert damaged(sample.facts)
+    assert sample.facts.sound_over == "tcp"
+    (cause,) = outcome.causes
+    assert (cause.id, cause.fix_verified) == ("packet-loss-smear", True)
+    assert cause.change is not None
+    assert dict(cause.change.config) == {"transport": "tcp"}
+
+
+def test_damage_that_comes_over_tcp_as_well_proves_nothing(clips: Clips) -> None:
+    with RtspCamera(clips.make(size="1280x720", fps=20, gop=20), options=("--drop", "0.3")) as camera:
+        sample, outcome = watched(camera.url, transport="udp")
+    assert damaged(sample.facts)
+    assert sample.facts.sound_over == ""
+    assert [cause.fix_verified for cause in outcome.causes] == [None]
 
 
 def test_a_running_reader_is_watched_without_a_second_session(clips: Clips) -> None:

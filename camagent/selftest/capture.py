@@ -17,7 +17,7 @@ from camagent.errors import CodedError, SourceError
 from camagent.frame import Frame
 from camagent.probing import Source, SourceStatus, Tap, is_live, open_source
 from camagent.selftest.report import Tell
-from camagent.selftest.sample import MOST_FRAMES, LiveSample, SourceFacts
+from camagent.selftest.sample import MOST_FRAMES, LiveSample, SourceFacts, damaged
 from camagent.slot import Slot
 from camagent.stage import Stage
 
@@ -26,6 +26,7 @@ GLITCH_S = 11.0  # a camera that restarts is back by then: only a longer silence
 OPEN_S = 12.0  # what opening may take: the handshake's time-out, and the question why it failed
 OTHER_S = 8.0  # for the other transport
 OTHER_WATCH_S = 1.5
+TCP_WATCH_S = 4.0  # long enough for losses to show
 LOOK_S = 0.1
 STILL_S = 2.0  # without a picture in mid-stream: then it is watched until the source itself gives up
 STOP_S = 2.0
@@ -113,6 +114,8 @@ def capture(camera: Camera, clock: Clock, tell: Tell, patience: Patience = Patie
     tell(f"watching camera {camera.name} for {patience.watch:g} s")
     sample = _opened(camera, clock, patience)
     refused = sample.facts.reason == "stream-unreachable"  # not wanted, or nobody there: no transport changes that
+    if sample.facts.decoded and camera.transport == "udp" and damaged(sample.facts):
+        return _again_over_tcp(camera, sample, clock, tell, patience)
     if sample.facts.decoded or sample.facts.packets or refused:
         return sample
     return _over_the_other(camera, sample, clock, tell, patience)
@@ -151,6 +154,15 @@ def _over_the_other(camera: Camera, sample: LiveSample, clock: Clock, tell: Tell
     sentence = f"over {name} pictures came at once, over {camera.transport} none: {sample.facts.sentence or 'it is silent'}"
     facts = replace(sample.facts, state="waiting-source", reason="transport-mismatch", sentence=sentence)
     return LiveSample(found.frames, facts)
+
+
+def _again_over_tcp(camera: Camera, sample: LiveSample, clock: Clock, tell: Tell, patience: Patience) -> LiveSample:
+    """Pictures come damaged: the same stream over TCP, for a moment. Sound ones there prove that the way is at fault."""
+    tell("pictures come damaged over udp; watching tcp")
+    other = msgspec.structs.replace(camera, transport="tcp", stall_timeout=min(camera.stall_timeout, 2.0))
+    found = _opened(other, clock, Patience(TCP_WATCH_S, glitch=0.0, opening=patience.other)).facts
+    sound = found.decoded > 0 and not (found.decoder_errors or found.corrupt)
+    return replace(sample, facts=replace(sample.facts, sound_over="tcp")) if sound else sample
 
 
 def _of_file(source: Source, clock: Clock, tell: Tell) -> LiveSample:

@@ -10,7 +10,7 @@ from camagent.pipeline import rgb_pixels
 from camagent.selftest.causes import CAUSES
 from camagent.selftest.ladder import Outcome
 from camagent.selftest.report import Cause, Change, Status, Tell, Value
-from camagent.selftest.sample import LiveSample, SourceFacts
+from camagent.selftest.sample import LiveSample, SourceFacts, damaged
 from camagent.selftest.statistics import LOOK, PictureFacts, picture_facts
 
 # Sensor noise makes two pictures of a live still scene differ, at the latest when a key frame codes the whole picture anew:
@@ -18,7 +18,6 @@ from camagent.selftest.statistics import LOOK, PictureFacts, picture_facts
 FROZEN_PICTURES, FROZEN_S = 12, 3.0
 FROZEN_GOPS = 1.2  # intervals between key frames: the stretch then holds one
 FROZEN_BLIND_S = 12.0  # without a second key frame: a codec that saves where nothing moves looks so too
-SMEAR_SHARE, SMEAR_PICTURES = 0.2, 10  # damaged among all: a short glitch of the network stays below
 MID_GREY, NEAR_GREY = 128, 8  # luma of a picture that was never received, and how near to it what moves leaves the mean
 FAINT, FAINT_BLIND = 6.0, 20.0  # its contrast at most, and where not one key frame came besides
 DULL = 4.0  # its chroma
@@ -50,8 +49,7 @@ class SourceRung:
         if self._live is None:
             return Outcome("skip", {"why": "no camera belongs to this test"})
         live = self._live
-        damaged = live.facts.corrupt + live.facts.decoder_errors
-        shown = [picture_facts(rgb_pixels(frame, LOOK)) for frame in live.frames] if damaged else []
+        shown = [picture_facts(rgb_pixels(frame, LOOK)) for frame in live.frames] if damaged(live.facts) else []
         return judge(live.facts, shown, other_works=bool(live.frames) and not live.facts.decoded)
 
 
@@ -149,8 +147,7 @@ def equal_at_the_end(marks: Sequence[int]) -> int:
 
 
 def _damage(facts: SourceFacts, shown: Sequence[PictureFacts], measured: Mapping[str, Value]) -> Cause | None:
-    damaged = facts.corrupt + facts.decoder_errors
-    if damaged < SMEAR_PICTURES or damaged < SMEAR_SHARE * (facts.decoded + facts.decoder_errors):
+    if not damaged(facts):
         return None
     contrast = FAINT if facts.key_interval is not None else FAINT_BLIND
     if sum(_drawn_on_grey(one, contrast) for one in shown) * 2 > len(shown):
@@ -166,7 +163,9 @@ def _drawn_on_grey(one: PictureFacts, contrast: float) -> bool:
 
 def _smear(facts: SourceFacts, measured: Mapping[str, Value], also: tuple[str, ...]) -> Cause:
     tcp = Change(config={"transport": "tcp"}, words=f"transport: {facts.transport} -> tcp")
-    return _cause("packet-loss-smear", measured, also, tcp if facts.transport == "udp" else None)
+    proved = {"the same stream over tcp": "undamaged"} if facts.sound_over == "tcp" else {}
+    change = tcp if facts.transport == "udp" else None
+    return _cause("packet-loss-smear", {**measured, **proved}, also, change, fix_verified=True if proved else None)
 
 
 def _gop(facts: SourceFacts, measured: Mapping[str, Value]) -> Cause | None:

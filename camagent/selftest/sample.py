@@ -25,6 +25,7 @@ class SourceFacts:
     pts: tuple[float, ...] = ()  # seconds, of every decoded frame in order
     fingerprints: tuple[int, ...] = ()  # of the decoded luma of the same frames: equal numbers, equal pictures
     overloads: int = 0  # how often the decoder could not keep up
+    sound_over: str = ""  # the other transport, where the same stream was watched over it for a moment and came undamaged
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,3 +37,11 @@ class LiveSample:
 
 
 MOST_FRAMES = 8
+
+SMEAR_SHARE, SMEAR_PICTURES = 0.2, 10  # damaged among all: a short glitch of the network stays below
+
+
+def damaged(facts: SourceFacts) -> bool:
+    """Whether the decoder complains of so many pictures that the stream is what is wrong."""
+    count = facts.corrupt + facts.decoder_errors
+    return count >= SMEAR_PICTURES and count >= SMEAR_SHARE * (facts.decoded + facts.decoder_errors)
