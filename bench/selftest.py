@@ -1,6 +1,6 @@
 """The self-test against faults that were put in on purpose: does it name them, does its fix work, does it accuse the innocent?
 
-python -m bench.selftest [--quick | --full] [--tier 1|2] [--only CAUSE] [--seeds N] [--json F] [--png F]
+python -m bench.selftest [--quick | --full] [--tier 1|2] [--only CAUSE] [--seeds N] [--json F] [--markdown F] [--png F]
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
+from bench import selftest_markdown
 from bench import selftest_score as score
 from bench.selftest_jobs import Job, Row, prepare, run
 from tests.lab import health, inject, real
@@ -73,6 +74,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, help="per fault")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--json", type=Path, metavar="FILE", help="every row")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="the tables of docs/self-test-benchmark.md")
     parser.add_argument("--png", type=Path, metavar="FILE", help="the confusion matrix as a picture")
     args = parser.parse_args()
     seeds, healthy, pairs = FULL if args.full else QUICK
@@ -87,6 +89,8 @@ def main() -> None:
     score.show(rows, console)
     if args.json:
         args.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))
+    if args.markdown:
+        args.markdown.write_text(selftest_markdown.tables(rows) + "\n")
     if args.png:
         score.draw_matrix(rows, args.png)
 
