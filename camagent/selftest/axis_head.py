@@ -19,6 +19,7 @@ from camagent.selftest.param_table import PARAMS
 from firmware_pkg.manifest import HeadSpec, Manifest
 
 _MOST_CLASSES = 2000
+_ALIKE_IN_ROWS = {"yolov5", "yolov7"}  # decoded in the graph, YOLOv7's output is YOLOv5's
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +108,11 @@ def _with_param(manifest: Manifest, param: str, value: Any, before: Any, cause: 
     )
 
 
-def other_heads(manifest: Manifest) -> Iterator[Variant]:
-    """Every other family of the same task."""
+def other_heads(manifest: Manifest, outputs: Arrays) -> Iterator[Variant]:
+    """Every other family of the same task that reads these outputs otherwise."""
+    rows = any(output.ndim == 3 for output in outputs)
     for name in heads_for(manifest.task):
-        if name != manifest.head.name:
+        if name != manifest.head.name and not (rows and {name, manifest.head.name} == _ALIKE_IN_ROWS):
             made = replaced(manifest, head=HeadSpec(name=name))
             yield Variant(f"V:head-{name}", _family(manifest.head.name, name), made, f"head: {manifest.head.name} -> {name}")
 

@@ -124,7 +124,9 @@ def _unexplained(exam: Examination, found: Search) -> Cause:
         if isinstance(unreadable, LabelCountMismatch):
             outputs = exam.deployed(exam.known[0]).outputs
             fitting = [
-                one.manifest.head.name for one in axis_head.other_heads(exam.manifest) if axis_head.fits(one.manifest, outputs)
+                one.manifest.head.name
+                for one in axis_head.other_heads(exam.manifest, outputs)
+                if axis_head.fits(one.manifest, outputs)
             ]
             proof |= {"heads that take these outputs with these labels": ", ".join(fitting) or "none"}
             first, second = "class-count-mismatch", "head-family-mismatch"

@@ -21,7 +21,7 @@ FLOOR = 0.1  # scores below it say nothing of a known object
 MIN_SHARE, MOST_SHARE = 0.01, 0.97  # a class that covers less is not seen; one that covers more leaves no picture
 _SAME_BOX = 0.5  # IoU
 _RECALL = 0.8
-_SHARE_OFF = 0.05
+_SHARE_OFF, _OF_ITSELF = 0.05, 0.5  # of the picture, and of the share itself: a small thing that is gone is no rounding
 _CLUTTER = 50.0  # so many boxes too many make an answer worthless
 _NEAR = 0.5  # share of the best boxes that must lie near their cells
 _IMPOSSIBLE = 0.3  # off the margin where scores cannot be probabilities
@@ -192,12 +192,17 @@ def _map(found: ClassMap, known: Known, labels: Sequence[str]) -> Score:
     if expected:
         off = max(abs(float(shares.get(label, 0.0)) - share) for label, share in expected.items())
         support = max(0.0, 1 - off * 4) * whole
-        back = off <= _SHARE_OFF
+        back = all(abs(float(shares.get(label, 0.0)) - share) <= _tolerance(share) for label, share in expected.items())
     else:
         parts = [float(shares.get(label, 0.0)) for label in known.declared]
         back = bool(parts) and all(MIN_SHARE <= part <= MOST_SHARE for part in parts) and whole > 0.5
         support = whole * float(np.mean([min(1.0, part / (5 * MIN_SHARE)) * (part <= MOST_SHARE) for part in parts] or [0.0]))
     return Score(support, back=back, share=float(back), sane=whole, clutter=0, margin=support - (not back) * 0.2, reach=0.0)
+
+
+def _tolerance(share: float) -> float:
+    """By how much the area of a class may be off, as a share of the picture."""
+    return min(_SHARE_OFF, max(MIN_SHARE / 2, _OF_ITSELF * share))
 
 
 def _classes(found: Classes, known: Known, labels: Sequence[str], threshold: float) -> Score:

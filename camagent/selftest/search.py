@@ -90,7 +90,7 @@ def _read_anew(exam: Examination, pictures: Sequence[Known], runs: Sequence[Run]
     def rank(variants: Iterable[Variant]) -> list[Ranked]:
         return [_rank(exam, variant, pictures, runs) for variant in variants]
 
-    families = list(axis_head.other_heads(manifest))
+    families = list(axis_head.other_heads(manifest, outputs))
     counted = list(axis_head.counted_labels(manifest, outputs, said))
     ranked = rank([*axis_head.params(manifest, outputs), *counted, *families, *_memory_orders(exam, runs[0])])
     if any(entry.back for entry in ranked):
@@ -209,7 +209,7 @@ def _try_all(
         found.append(plain)
         if not plain.back:
             outputs = runs[0].outputs
-            readings = (*axis_head.params(exam.manifest, outputs), *axis_head.other_heads(exam.manifest))
+            readings = (*axis_head.params(exam.manifest, outputs), *axis_head.other_heads(exam.manifest, outputs))
             others = (_rank(exam, variant.beside(reading), pictures, runs) for reading in readings)
             found += [entry for entry in others if entry.back]
     return found
