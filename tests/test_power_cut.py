@@ -291,7 +291,8 @@ SYNCING = {
     *("os.fsync", "os.fdatasync", "fsync_folder", "disk.fsync_folder", "disk.place", "make_folder", "disk.make_folder"),
     *("write_atomic", "disk.write_atomic"),
 }
-ON_A_WORKSTATION = {"firmware_pkg/signed.py", "signing/key_files.py"}  # no power cut at a desk takes a camera down
+# no power cut at a desk takes a camera down
+ON_A_WORKSTATION = {"firmware_pkg/signed.py", "signing/key_files.py", "camagent/cli/model_optimize.py"}
 
 
 def syncs(calls: Sequence[Call]) -> list[int]:
