@@ -15,6 +15,7 @@ from camagent.clock import Clock
 from camagent.commands import Accepted, CommandAnswer, CommandGate, Decision, Ignored, Kind
 from camagent.config import Config
 from camagent.errors import CodedError, ConfigError, printable
+from camagent.redact import without_credentials
 from camagent.service import Origin
 from camagent.stage import Stage
 from firmware_pkg.addresses import Prefix, UnusableUrl
@@ -33,8 +34,8 @@ def prefixes(config: Config) -> tuple[Prefix, ...]:
             found.append(Prefix.parse(entry))
         except UnusableUrl as exc:
             raise ConfigError(
-                f"commands.bundle_from: {printable(entry)} cannot be used: {exc}",
-                evidence={"entry": entry, "expected": "https://updates.example.org/models/"},
+                f"commands.bundle_from: {without_credentials(entry)} cannot be used: {exc}",
+                evidence={"entry": without_credentials(entry), "expected": "https://updates.example.org/models/"},
                 fix="give URLs of folders; with http only where the entry itself says http",
             ) from exc
     return tuple(found)
