@@ -102,6 +102,7 @@ class _Api:
         pace = self._rules.pace
         end = await pump(request.receive, pipe, pace)
         if end == "slow":
+            await _last(job)  # who reads the refusal may ask again at once: the place is free by then
             return _early(too_slow(pace))
         made = EarlyAnswer if end == "refused" else JSONResponse
         return made({"job": job.id}, 202, headers={"Location": f"/api/jobs/{job.id}"})
@@ -144,11 +145,7 @@ class _Api:
 
     async def _short(self, job: Job) -> Response:
         """Most jobs without an upload are over at once: then the answer is what came of it."""
-        last: Event = {}
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(ANSWER_S):
-                async for event in _events(job):
-                    last = event
+        last = await _last(job)
         if "refusal" in last:
             return JSONResponse(last["refusal"], status_of(last["refusal"]["code"]))
         if "result" in last:
@@ -186,6 +183,16 @@ class _Gate:
 async def _healthz(request: Request) -> Response:
     del request
     return _answer({"ok": True})
+
+
+async def _last(job: Job) -> Event:
+    """The newest event of a job once it is over, or after `ANSWER_S`."""
+    last: Event = {}
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(ANSWER_S):
+            async for event in _events(job):
+                last = event
+    return last
 
 
 async def _events(job: Job) -> AsyncGenerator[Event, None]:
