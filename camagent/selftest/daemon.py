@@ -67,6 +67,8 @@ class SelfTests:
 
     def tick(self) -> None:
         """Begins a test where one is due."""
+        if not self._due.is_time:
+            return
         agent = self._agent
         looks = [Look.at(runner) for name in (c.name for c in agent.config.camera) if (runner := agent.cameras.runner(name))]
         name = self._due.camera(looks, on_trial=bool(agent.bundles.live.trials))
