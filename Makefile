@@ -11,6 +11,9 @@ MODEL ?=
 INPUT ?=
 OPTIONS ?= --head yolov8 --labels coco80 --scale 0.00392157
 
+# make bench: options of bench.peers
+PEERS ?=
+
 # what decodes and calculates: PyAV and numpy are not the same on Python 3.11 and 3.12
 PIXEL_TESTS := tests/heads tests/test_config.py tests/test_first_use.py tests/test_frame_time.py tests/test_infer.py \
   tests/test_preprocess.py tests/test_rtsp.py tests/test_sources_corrupt.py tests/test_sources_files.py \
@@ -24,7 +27,8 @@ help:
 	@echo "make test-full   the long tests at their full counts"
 	@echo "make test-pixels what decodes and calculates, on another Python: PYTHON=python3.12 VENV=.venv-3.12"
 	@echo "make lint        ruff and mypy"
-	@echo "make bench       what a frame and a verification cost, beside what they must cost"
+	@echo "make bench       what frames, heads and a verification cost, beside what they must cost and beside others (an hour);"
+	@echo "                 PEERS='--write docs/performance.md' writes the page anew"
 	@echo "make docs        write the JSON Schemas of docs/schemas anew"
 
 $(VENV)/.installed: pyproject.toml
@@ -66,6 +70,8 @@ bench: $(VENV)/.installed
 	$(BIN)/python -m bench.frame_cost
 	$(BIN)/python -m bench.health_cost
 	$(BIN)/python -m bench.verify
+	$(BIN)/python -m bench.heads
+	$(BIN)/python -m bench.peers $(PEERS)
 
 docs: $(VENV)/.installed
 	$(BIN)/python .ci/write-schemas docs/schemas

@@ -176,6 +176,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="of every measurement")
     parser.add_argument("--cameras", type=int, nargs="*", default=CAMERAS)
     parser.add_argument("--head-rounds", type=int, default=300)
+    parser.add_argument(
+        "--nice", type=int, default=0, help="of everything that is measured; below 0 on a busy machine, as root"
+    )
     parser.add_argument("--ultralytics", metavar="PYTHON", help="an interpreter that has ultralytics, onnx and paho-mqtt")
     parser.add_argument("--from", dest="kept", type=Path, metavar="JSON", help="a run that was kept, instead of a new one")
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep the run")
@@ -184,6 +187,7 @@ def main() -> None:
     if args.kept:
         results = msgspec.json.decode(args.kept.read_bytes(), type=Results)
     else:
+        os.nice(args.nice)
         with ExitStack() as stack:
             results = Bench(args, stack).measure()
     if args.json:

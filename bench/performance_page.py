@@ -169,10 +169,10 @@ def _waits(results: Results) -> str:
 ## Which stream to take
 
 {table(head, rows)}
-All with `fps = 5`. FFmpeg's RTSP demuxer parses H.264 and H.265 to find where a picture ends, and it knows that only when
-the next one begins. So **every picture is handed out one frame interval after it arrived**: 40 ms at 25 fps, 200 ms at 5.
-(Measured from the picture's last RTP packet to the first of the next.) No setting of camagent's changes that, and the
-latencies above do not contain it.
+All with `fps = 5`. FFmpeg's RTSP demuxer parses H.264 and H.265 to find where a picture ends, and it knows that only when the
+next one begins. So **every picture is handed out one frame interval after it arrived**: 40 ms at 25 fps, 200 ms at 5. (Measured
+from the picture's last RTP packet to the first of the next. MJPEG is not held back; tried, 0.3 ms.) No setting of camagent's
+changes that, and the latencies above do not contain it.
 
 What follows for the choice of stream: where the answer must be quick, let the camera send **many frames a second of a small
 picture** (most have a sub-stream) and set camagent's `fps` to what you need; all frames are decoded then, and a small one
@@ -257,14 +257,15 @@ def _table_with_words(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str
 def _run(results: Results) -> str:
     machine = results.machine
     versions = ", ".join(f"{name} {number}" for name, number in machine.versions.items())
+    first = "; all of it at a higher priority than that" if "--nice" in machine.command else ""
     left_out = "".join(f"- Left out: {each}.\n" for each in results.left_out)
     return f"""
 ## This run
 
 - `{machine.command}`
 - {machine.processor}, {machine.cores} cores, Linux {machine.kernel}; {versions}.
-- Load average during the run, its own included: {machine.load[0]:.1f} to {machine.load[1]:.1f}. Other work on the machine makes
-  caches cold, and every number larger; the comparisons take turns, so it touches all alike.
+- Load average during the run, its own included: {machine.load[0]:.1f} to {machine.load[1]:.1f} on {machine.cores} cores{first}.
+  Other work makes caches cold and every number larger; the comparisons take turns, so it touches all alike.
 {left_out}- Camera: GStreamer's RTSP server (`tests/support/rtsp_camera.py`), H.264 over TCP on the loopback; broker: mosquitto.
 - The clip is a 768x432 film scaled up: smooth, so decoding it is cheap, and the share of decoding above is a hard measure.
 """
