@@ -188,6 +188,36 @@ def ssd(rng: np.random.Generator) -> list[Array]:
     return [rows.astype(np.float32)[None, None]]
 
 
+def ssd_raw(rng: np.random.Generator) -> list[Array]:
+    """TensorFlow's 1917 priors at 300x300: offsets, and scores behind a background, all 0..1."""
+    cells = 1917
+    scores = class_scores(rng, cells, *seen_by(rng, cells))
+    scores = np.concatenate([1 - scores.max(axis=1, keepdims=True), scores], axis=1)
+    return [rng.normal(0, 1, (1, cells, 4)).astype(np.float32), scores[None]]
+
+
+def with_masks(rng: np.random.Generator, make: Make, axis: int) -> list[Array]:
+    """The one output with 32 coefficients more along this axis, and the prototypes."""
+    (output,) = make(rng)
+    shape = [32 if index == axis else side for index, side in enumerate(output.shape)]
+    coefficients = rng.normal(0, 1, shape).astype(np.float32)
+    return [np.concatenate([output, coefficients], axis=axis), _prototypes(rng)]
+
+
+def with_mask_maps(rng: np.random.Generator, make: Make, channels: int) -> list[Array]:
+    """Every level's outputs and a map of coefficients, and the prototypes."""
+    outputs = make(rng)
+    each, listed = len(outputs) // len(STRIDES), list[Array]()
+    for index in range(len(STRIDES)):
+        own = outputs[each * index : each * (index + 1)]
+        listed += [*own, rng.normal(0, 1, (1, channels, *own[0].shape[2:])).astype(np.float32)]
+    return [*listed, _prototypes(rng)]
+
+
+def _prototypes(rng: np.random.Generator) -> Array:
+    return rng.normal(0, 1, (1, 32, SIDE // 4, SIDE // 4)).astype(np.float32)
+
+
 def ppyoloe(rng: np.random.Generator) -> list[Array]:
     cells = cells_of(STRIDES)
     scores = class_scores(rng, cells, *seen_by(rng, cells))
@@ -207,6 +237,10 @@ def _maps(rows: Array) -> list[Array]:
 
 def _with_anchors(anchors: Mapping[int, Sequence[Sequence[float]]]) -> Plain:
     return partial(plain.anchor_maps, anchors=anchors[len(STRIDES)])
+
+
+def _seg_with_anchors(outputs: Sequence[Array], min_score: float) -> Found:
+    return plain.anchor_maps(outputs[:6:2], min_score, YOLOV5[len(STRIDES)])
 
 
 NINE, SIX = partial(split, channels=64, with_sum=True), partial(split, channels=64)
@@ -229,8 +263,13 @@ FORMS: tuple[Form, ...] = (
     Form("ppyoloe raw", "ppyoloe", ppyoloe, plain.ppyoloe),
     Form("rtdetr", "rtdetr", queries, plain.queries),
     Form("ssd", "ssd", ssd, plain.ssd),
+    Form("ssd-raw, 300x300", "ssd-raw", ssd_raw, plain.ssd_raw, size=(300, 300)),
     Form("nanodet", "nanodet", nanodet, plain.nanodet),
     Form("nanodet-plus", "nanodet-plus", nanodet_plus, plain.nanodet_plus),
     Form("fastestdet", "fastestdet", fastestdet, plain.fastestdet),
     Form("ultraface, 320x240", "ultraface", ultraface, plain.ultraface, size=(320, 240), classes=1),
+    Form("yolov5-seg raw", "yolov5-seg", partial(with_masks, make=rows_of_anchors, axis=2), plain.rows_with_coefficients),
+    Form("yolov8-seg raw", "yolov8-seg", partial(with_masks, make=columns, axis=1), plain.columns_with_coefficients),
+    Form("yolov5-seg-rknn", "yolov5-seg-rknn", partial(with_mask_maps, make=anchor_maps, channels=96), _seg_with_anchors),
+    Form("yolov8-seg-rknn", "yolov8-seg-rknn", partial(with_mask_maps, make=NINE, channels=32), plain.split_maps),
 )

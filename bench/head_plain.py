@@ -13,9 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from camagent.heads.priors import boxes_of, tensorflow
+
 Array = NDArray[np.float32]
 STRIDES = (8, 16, 32)
 PLUS_STRIDES = (8, 16, 32, 64)
+SSD_PRIORS = boxes_of(tensorflow(300, 300).levels)  # samples read them from a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,11 @@ def rows_with_objectness(outputs: Sequence[Array], min_score: float) -> Found:
     return keep(corners(rows[:, :4]), rows[:, 5:] * rows[:, 4:5], min_score)
 
 
+def rows_with_coefficients(outputs: Sequence[Array], min_score: float) -> Found:
+    """YOLOv5-seg: the same, the coefficients of the masks left alone."""
+    return rows_with_objectness([outputs[0][:, :, :85]], min_score)
+
+
 def columns_in_a_loop(outputs: Sequence[Array], min_score: float) -> Found:
     """YOLOv8, YOLO11 (examples/YOLOv8-ONNXRuntime/main.py): transposed, then one row after the other."""
     boxes, scores, class_ids = [], [], []
@@ -63,6 +71,11 @@ def columns_in_a_loop(outputs: Sequence[Array], min_score: float) -> Found:
             x, y, w, h = row[0], row[1], row[2], row[3]
             boxes.append([x - w / 2, y - h / 2, x + w / 2, y + h / 2])
     return Found(np.array(boxes).reshape(-1, 4), np.array(scores), np.array(class_ids, int))
+
+
+def columns_with_coefficients(outputs: Sequence[Array], min_score: float) -> Found:
+    """YOLOv8-seg: the same, the coefficients of the masks left alone."""
+    return columns_in_a_loop([outputs[0][:, :84]], min_score)
 
 
 def yolox_rows(outputs: Sequence[Array], min_score: float) -> Found:
@@ -203,6 +216,15 @@ def ssd(outputs: Sequence[Array], min_score: float) -> Found:
     kept = [row for row in outputs[0][0][0] if row[2] >= min_score]
     rows = np.array(kept).reshape(-1, 7)
     return Found(rows[:, 3:] * 640, rows[:, 2], rows[:, 1].astype(int))
+
+
+def ssd_raw(outputs: Sequence[Array], min_score: float) -> Found:
+    """SSD with its priors outside the graph (TensorFlow's order and variances): every box decoded, the background dropped."""
+    priors = SSD_PRIORS
+    y, x, h, w = (outputs[0][0] / np.array([10.0, 10.0, 5.0, 5.0], np.float32)).T
+    size = priors[:, 2:] * np.exp(np.stack([w, h], axis=1))
+    center = priors[:, :2] + np.stack([x, y], axis=1) * priors[:, 2:]
+    return keep(corners(np.concatenate([center, size], axis=1)) * 300, outputs[1][0][:, 1:], min_score)
 
 
 def ppyoloe(outputs: Sequence[Array], min_score: float) -> Found:

@@ -225,6 +225,7 @@ def _heads(results: Results) -> str:
 `python -m bench.heads`: 640x640, 80 classes, 30 objects, each seen by 3 cells (90 candidates) and faintly by 9 more; CPU
 time of the thread on one core, median and 10th to 90th percentile. "Plain" is the arithmetic of the vendors' samples in
 plain numpy (`bench/head_plain.py`), loops where they have loops. Both must find the same objects, or nothing is measured.
+Of the segmenters it is the boxes alone: masks are cut for what the filters leave.
 
 {table(("microseconds", "camagent", "plain", "times"), rows)}
 Where the plain way is as fast or faster, it does less: camagent also counts the cells that see anything at all (score of

@@ -27,7 +27,7 @@ def test_both_ways_find_the_objects_that_were_planted(form: Form) -> None:
 
 def test_every_family_of_detectors_without_masks_is_there() -> None:
     detectors = {name for name, (_, _, task) in HEADS.items() if task == "detect"}
-    assert detectors == {form.head for form in FORMS}
+    assert detectors <= {form.head for form in FORMS}
 
 
 def test_a_wrong_decoder_is_not_measured() -> None:
