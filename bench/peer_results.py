@@ -10,6 +10,7 @@ import msgspec
 from bench.latency import Spread
 
 LIMITS = ("decode", "model")
+STREAM_FPS, KEPT = 5.0, 0.97  # of each of many streams, and the share of frames that must have been worked on
 MARGIN_MS = 5.0  # that the agent may add to decode and model
 
 
@@ -147,9 +148,17 @@ def wall(section: Sequence[Sample], peer: str) -> float:
 
 
 def by_cameras(streams: Sequence[Streams]) -> Mapping[int, Middle]:
-    """Cameras -> CPU seconds per second, each round brought to exactly 5 frames a second and camera."""
-    counts = sorted({each.cameras for each in streams})
-    return {count: middle([each.cpu * 5.0 * count / each.fps for each in streams if each.cameras == count]) for count in counts}
+    """Cameras -> CPU seconds per second, of the rounds that kept the pace; of all where none did."""
+    found = {}
+    for count in sorted({each.cameras for each in streams}):
+        rounds = [each for each in streams if each.cameras == count]
+        found[count] = middle([each.cpu for each in [r for r in rounds if keeps_pace(r)] or rounds])
+    return found
+
+
+def keeps_pace(streams: Streams) -> bool:
+    """Whether next to every frame was worked on: otherwise the machine is too busy, and a stream costs less than it should."""
+    return streams.fps >= KEPT * STREAM_FPS * streams.cameras
 
 
 def targets(results: Results) -> list[Target]:
@@ -191,7 +200,9 @@ def _streams(results: Results) -> list[Target]:
     if not {1, 16} <= cost.keys():
         return []
     times = cost[16].value / cost[1].value
-    return [Target("16 streams at 5 fps", "at most 16.5 x one", f"{times:.1f} x one", times <= 16.5)]
+    kept = any(keeps_pace(each) for each in results.streams if each.cameras == 16)
+    reached = f"{times:.1f} x one" if kept else f"{times:.1f} x one, but the machine was too busy for all frames"
+    return [Target("16 streams at 5 fps", "at most 16.5 x one", reached, kept and times <= 16.5)]
 
 
 _RAW: tuple[tuple[str, str, Callable[[HeadTiming], bool], Callable[[HeadTiming], str]], ...] = (
