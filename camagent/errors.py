@@ -9,8 +9,10 @@ CodedError
 +-- Unreachable (exit 3)          camera, broker or agent did not answer
 |   +-- SourceError
 |   +-- BrokerError
+|   +-- ToolkitMissing            Rockchip's converter is not installed and cannot be fetched
 +-- Refusal (exit 1)              a finding that is the command's answer
 |   +-- Busy, BackendError, HeadMismatch, LabelCountMismatch
+|   +-- ConversionFailed          Rockchip's converter does not take the model
 |   +-- HeadUndecided (exit 3)    no head, or more than one, explains the golden pictures
 +-- firmware_pkg.errors.Refused   a bundle is refused; ModelMismatch is its MANIFEST_INVALID
 """
@@ -99,6 +101,12 @@ class BrokerError(Unreachable):
     code = "MQTT_UNREACHABLE"
 
 
+class ToolkitMissing(Unreachable):
+    """rknn-toolkit2 has no environment here, and none can be made."""
+
+    code = "TOOLKIT_MISSING"
+
+
 class Refusal(CodedError):
     """The command's answer is no; commands exit with 1."""
 
@@ -115,6 +123,12 @@ class BackendError(Refusal):
     """The model cannot be loaded or run."""
 
     code = "BACKEND_FAILED"
+
+
+class ConversionFailed(Refusal):
+    """Rockchip's converter does not take the model, or the settings."""
+
+    code = "CONVERSION_FAILED"
 
 
 class ModelMismatch(ManifestInvalid):
@@ -146,6 +160,7 @@ __all__ = [
     "Busy",
     "CodedError",
     "ConfigError",
+    "ConversionFailed",
     "ExtraMissing",
     "FileUnusable",
     "HeadMismatch",
@@ -158,6 +173,7 @@ __all__ = [
     "StateError",
     "StreamStalled",
     "StreamUnreachable",
+    "ToolkitMissing",
     "Unreachable",
     "UnsignedNotAllowed",
     "UsageError",

@@ -15,6 +15,7 @@ from firmware_pkg.model_file import require_self_contained
 from firmware_pkg.verify import Policy
 
 BUNDLE_SUFFIX = ".cambundle"
+SIMULATORS = frozenset({"rknn-sim"})  # run where they are asked for, or where there is nothing else
 # what a runtime needs beside the weights while it opens them: a copy, the optimised graph, work space
 _ROOM_FACTOR = 4
 _ROOM_BYTES = 64 * 1024 * 1024
@@ -72,8 +73,11 @@ def usable(manifest: Manifest, artifact: Artifact, model: bytes) -> UsableBundle
 
 
 def choose_artifact(manifest: Manifest, *, backends: Collection[str], backend: str, device: str) -> Artifact:
-    """The first artifact whose backend is installed (and wanted, unless "auto") and whose targets name this device or "*"."""
-    for artifact in manifest.artifacts:
+    """The first artifact whose backend is installed (and wanted, unless "auto") and whose targets name this device or "*".
+
+    A simulator's comes last: a camera has its name among the installed backends, and a workstation has better ones.
+    """
+    for artifact in sorted(manifest.artifacts, key=lambda artifact: artifact.backend in SIMULATORS):
         wanted = backend in ("auto", artifact.backend)
         if wanted and artifact.backend in backends and soc.fits(device, artifact.targets):
             return artifact

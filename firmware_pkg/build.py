@@ -16,7 +16,7 @@ from firmware_pkg.errors import ManifestInvalid, NoSpace
 from firmware_pkg.manifest import Artifact, Golden, Manifest
 from firmware_pkg.model_file import model_format
 
-BACKEND_OF = {"onnx": "onnx", "rknn": "rknn"}
+BACKEND_OF = {"onnx": "onnx", "rknn": "rknn", "rknn-sim": "rknn-sim"}
 
 
 @dataclass(frozen=True, slots=True)
