@@ -61,14 +61,16 @@ class Tensors(Protocol):
 class Workbench:
     """A model in a thread of its own; a call that takes too long raises BackendHung, and the thread is left behind."""
 
-    def __init__(self, backend: str, model: bytes, options: BackendOptions, *, infer_s: float = INFER_S) -> None:
+    def __init__(
+        self, backend: str, model: bytes, options: BackendOptions, *, infer_s: float = INFER_S, open_s: float = OPEN_S
+    ) -> None:
         """Opens the model. Raises BackendError, BackendHung."""
         self._calls: SimpleQueue[tuple[Callable[[], Any], SimpleQueue[Any]] | None] = SimpleQueue()
         self._infer_s = infer_s
         self._hung = False  # a runtime that did not come back once is not waited for again
         self._thread = threading.Thread(target=self._serve, name="workbench", daemon=True)
         self._thread.start()
-        self._backend: Backend = self._call(lambda: open_backend(backend, model, options), OPEN_S)
+        self._backend: Backend = self._call(lambda: open_backend(backend, model, options), open_s)
         self.inputs: Sequence[TensorSpec] = self._backend.inputs
         self.outputs: Sequence[TensorSpec] = self._backend.outputs
 

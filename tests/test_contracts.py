@@ -34,7 +34,7 @@ ASSEMBLY = {
     "probing",
     "workbench",
 }  # only these import stages; steps and camera are pipeline's own parts
-ABOVE = {"cli", "sinks", "__main__", "jobs", "control", "web", "selftest", "profiling"}
+ABOVE = {"cli", "sinks", "__main__", "jobs", "control", "web", "selftest", "profiling", "comparing"}
 
 ALLOWED_BETWEEN_STAGES = {("mqtt", "outbox"), ("mqtt", "messages")}
 PIPELINE_USERS = {"cli", "web", "control", "selftest", "pipeline"}

@@ -10,6 +10,7 @@ import click
 from camagent.cli.lazy import LazyGroup, Place
 
 COMMANDS: Mapping[str, Place] = MappingProxyType({
+    "compare": Place("camagent.cli.model_compare", "Say what a quantised model sees less, or more.", "compare"),
     "convert": Place("camagent.cli.model_convert", "Convert a model for Rockchip's NPUs.", "convert"),
     "inspect": Place("camagent.cli.model_inspect", "Say what a model takes and gives, and which head reads it.", "inspect"),
     "profile": Place("camagent.cli.model_profile", "Say which operators take a model's time.", "profile"),

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-from contextlib import suppress
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +11,7 @@ import click
 
 from camagent.cli import EXIT_DONE
 from camagent.cli.contract import Contract, contract_options
+from camagent.cli.outputs import write_file
 from camagent.cli.tool_bundle import trust_option
 from camagent.errors import FileUnusable, UsageError, printable
 
@@ -106,11 +104,11 @@ def convert(
             )
         job = convert_subject.job(found, target, chosen, tensors, door)
         made = _converted(python, job, output, lambda said: bar.update(task, description=printable(said, 60)))
-    _write(output, made.rknn)
+    write_file(output, made.rknn)
     if simulator is not None:
         from camagent.rockchip.recipe import dump
 
-        _write(simulator, dump(made.recipe))
+        write_file(simulator, dump(made.recipe))
     _tell(found, job, made, output, simulator, door, monotonic() - started, as_json=as_json)
     return EXIT_DONE
 
@@ -136,23 +134,6 @@ def _converted(python: Path, job: Job, output: Path, tell: Any) -> Converted:
             raise FileUnusable.of(failed, log) from exc
         click.echo(f"note: the converter's log is kept in {printable(log)}", err=True)
         raise
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Old bytes or new bytes, never a mix."""
-    try:
-        with NamedTemporaryFile(dir=path.parent, prefix=".camagent-", delete=False) as file:
-            try:
-                file.write(data)
-                file.flush()
-                os.fchmod(file.fileno(), 0o644)
-                os.replace(file.name, path)  # noqa: PTH105
-            except BaseException:
-                with suppress(OSError):  # the first error is the one to tell
-                    Path(file.name).unlink()
-                raise
-    except OSError as exc:
-        raise FileUnusable.of(exc, path) from exc
 
 
 def _tell(
