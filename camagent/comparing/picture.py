@@ -66,7 +66,7 @@ def _chart(row: Row, tally: Tally, reference: Tally) -> Pixels:
     cv2.line(sheet, (left, bottom), (left + _CHART[0], bottom), _INK, 1)
     for value in (0.0, 0.5, 1.0):
         _write(sheet, f"{value:g}", (round(left + value * (_CHART[0] - 20)), bottom + 20), _SOFT, 0.5)
-    _write(sheet, "candidates by score, log; red: the reference", (left + 90, bottom + 20), _SOFT, 0.45)
+    _write(sheet, "candidates by score, logarithmic; red: the reference", (left + 170, top + 2), _SOFT, 0.45)
     return sheet
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,11 +28,11 @@ def render(report: Report, console: Console) -> None:
         table.add_row(*(Text(cell) for cell in line))
     console.print(table)
     if report.reference.histogram.any():
-        console.print(Text("scores 0 .. 1", style="bright_black"))
+        console.print(Text("candidates by score, 0 .. 1, logarithmic", style="bright_black"))
         for tally in (report.reference, *report.tallies):
             console.print(Text(f"{printable(tally.name, 32):<32} |{bars(tally.histogram)}| best {tally.score_max:.3f}"))
     for sentence in report.warnings:
-        console.print(Text(f"look at  {printable(sentence, 600)}", style="yellow"))
+        console.print(Text(f"look at  {printable(sentence, 600)}", style="yellow"), soft_wrap=True)
 
 
 def summary(report: Report) -> str:
@@ -43,12 +43,10 @@ def summary(report: Report) -> str:
 
 
 def table_of(report: Report) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
-    """Headings and cells: only columns that some model has numbers for."""
+    """Headings, a model each, and a line per number that some model has."""
     rows = report.rows
-    columns = [(heading, [cell(row) for row in rows]) for heading, cell in _COLUMNS]
-    kept = [(heading, cells) for heading, cells in columns if any(text != NONE for text in cells)]
-    headings = [heading for heading, _ in kept]
-    return headings, [[cells[index] for _, cells in kept] for index in range(len(rows))]
+    lines = [[name, *(cell(row) for row in rows)] for name, cell in _LINES]
+    return ["", *(printable(row.name, 32) for row in rows)], [line for line in lines if set(line[1:]) != {NONE}]
 
 
 def bars(histogram: NDArray[np.int64]) -> str:
@@ -70,18 +68,17 @@ def _iou(row: Row) -> str:
     return NONE if row.iou is None or row.lowest_iou is None else f"{row.iou:.3f} ({row.lowest_iou:.2f})"
 
 
-_COLUMNS = (
-    ("model", lambda row: printable(row.name, 40)),
-    ("cosine", lambda row: NONE if row.cosine is None else f"{row.cosine:.5f}"),
-    ("mAP", lambda row: _share(row.map)),
-    ("mAP50", lambda row: _share(row.map50)),
-    ("same", lambda row: _of_objects(row, str(row.seen))),
+_LINES: Sequence[tuple[str, Callable[[Row], str]]] = (
+    ("cosine of outputs, lowest", lambda row: NONE if row.cosine is None else f"{row.cosine:.5f}"),
+    ("mAP, IoU 0.50 to 0.95", lambda row: _share(row.map)),
+    ("mAP, IoU 0.50", lambda row: _share(row.map50)),
+    ("objects both see", lambda row: _of_objects(row, str(row.seen))),
     ("lost", lambda row: _of_objects(row, str(row.lost))),
-    ("faded", lambda row: _of_objects(row, str(row.faded))),
+    ("faded below the threshold", lambda row: _of_objects(row, str(row.faded))),
     ("gained", lambda row: _of_objects(row, str(row.gained))),
-    ("IoU (worst)", _iou),
-    ("score", lambda row: NONE if row.score_change is None else f"±{row.score_change:.3f}"),
-    ("same pixels", lambda row: _share(row.same_pixels)),
-    ("mIoU", lambda row: _share(row.mean_iou)),
-    ("same class", lambda row: _share(row.same_first)),
+    ("IoU of boxes, mean (lowest)", _iou),
+    ("score, largest change", lambda row: NONE if row.score_change is None else f"{row.score_change:.3f}"),
+    ("pixels of the same class", lambda row: _share(row.same_pixels)),
+    ("mIoU of classes", lambda row: _share(row.mean_iou)),
+    ("pictures of the same class", lambda row: _share(row.same_first)),
 )
