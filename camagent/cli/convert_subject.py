@@ -56,7 +56,7 @@ def subject(path: Path, contract: Contract, roots: tuple[Path, ...]) -> Subject:
 def calibration(folder: Path, spec: InputSpec, door: Door, limit: int, advance: Any) -> list[NDArray[Any]]:
     """The pictures of a folder (every one, or `limit` of them, evenly) as the network takes them. Raises InputError."""
     raw = _as_pixels(spec) if door == "pixels" else spec
-    frames = named_frames(str(folder), damaged=lambda exc: click.echo(f"note: {printable(exc.what, 1000)}", err=True))
+    frames = named_frames(str(folder), damaged=tell_damaged)
     tensors = []
     for name, frame in frames:
         if not name:
@@ -76,6 +76,11 @@ def calibration(folder: Path, spec: InputSpec, door: Door, limit: int, advance: 
             err=True,
         )
     return tensors
+
+
+def tell_damaged(error: InputError) -> None:
+    """A picture of a folder that cannot be read."""
+    click.echo(f"note: {printable(error.what, 1000)}; it is passed over", err=True)
 
 
 def job(found: Subject, target: str, algorithm: Algorithm, tensors: Sequence[NDArray[Any]], door: Door) -> Job:

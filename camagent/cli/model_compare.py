@@ -115,6 +115,7 @@ def _require_simulator(environment: Path | None, tell: Any) -> None:
 
 def _run(opened: Sequence[Contestant], images: Path, tell: Any) -> Course:
     from camagent.cli.compare_subjects import objects
+    from camagent.cli.convert_subject import tell_damaged
     from camagent.comparing.report import Report
     from camagent.comparing.tally import Tally
     from camagent.pipeline import named_frames
@@ -125,7 +126,7 @@ def _run(opened: Sequence[Contestant], images: Path, tell: Any) -> Course:
     own, tallies = Tally(first.name, first.eight_bits), [Tally(one.name, one.eight_bits) for one in opened[1:]]
     worst = [Worst() for _ in tallies]
     pictures, seen = 0, 0
-    for name, frame in named_frames(str(images), damaged=_tell_damaged):
+    for name, frame in named_frames(str(images), damaged=tell_damaged):
         tell(name or str(images))
         look = first.look(frame)
         own.add(look, look, [spec.name for spec in first.bench.outputs], min_score or 0.0)
@@ -149,10 +150,6 @@ def _note(worst: Worst, tally: Tally, path: Path, look: Look) -> None:
         wrong = len(agreed.lost) + len(agreed.faded) + len(agreed.gained)
         if wrong > worst.wrong:
             worst.path, worst.wrong, worst.look = path, wrong, look
-
-
-def _tell_damaged(error: InputError) -> None:
-    click.echo(f"note: {printable(error.what, 1000)}; it is passed over", err=True)
 
 
 def _write(course: Course, html: Path | None, png: Path | None) -> None:

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _BAR = re.compile(r"\d+%\|")
-_NOISE = ("Unkown op target", "appears in graph inputs", "rknn-toolkit2 version", "Set temperate env", "Restore temperate env")
+_NOISE = (
+    "Traceback",
+    "Unkown op target",
+    "appears in graph inputs",
+    "rknn-toolkit2 version",
+    "Set temperate env",
+    "Restore temperate env",
+)
 _TAIL = 3
 
 

@@ -85,7 +85,7 @@ def parse(data: bytes) -> Recipe:
         )
     try:
         return _DECODER.decode(memoryview(data)[len(MAGIC) :])
-    except msgspec.DecodeError as exc:  # ValidationError is one of them
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:  # ValidationError is a DecodeError
         raise BackendError(
             f"the simulator's model is damaged: {exc}",
             evidence={"bytes": len(data), "expected": "a file as 'camagent model convert --simulator' writes it"},

@@ -54,10 +54,11 @@ class Toolkit:
         self._step = "start"
         command = [str(python), "-I", "-B", "-u", str(WORKER)]
         try:
-            self._process = subprocess.Popen(  # noqa: S603  a list, no shell
-                command, cwd=self.folder, env=_surroundings(self.folder), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL, start_new_session=True, bufsize=0,
-            )  # fmt: skip
+            with (self.folder / LOG).open("wb") as log:
+                self._process = subprocess.Popen(  # noqa: S603  a list, no shell
+                    command, cwd=self.folder, env=_surroundings(self.folder), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                    stderr=log, start_new_session=True, bufsize=0,
+                )  # fmt: skip
         except OSError as exc:
             shutil.rmtree(self.folder, ignore_errors=True)
             raise BackendError(
