@@ -29,7 +29,7 @@ COMMANDS: Mapping[str, Place] = MappingProxyType({
     "config": Place("camagent.cli.config", "Check, show and document the configuration."),
     "infer": Place("camagent.cli.infer", "Run a bundle on pictures, videos or an RTSP stream."),
     "key": Place("camagent.cli.key", "Make and show signing keys."),
-    "model": Place("camagent.cli.model", "Look into model files: inputs, outputs, which head reads them."),
+    "model": Place("camagent.cli.model", "Look into model files, make them faster, convert and compare them."),
     "run": Place("camagent.cli.run", "The daemon: cameras in, detections out over MQTT."),
     "selftest": Place("camagent.cli.selftest", "Say why nothing is seen."),
     "trust": Place("camagent.cli.trust", "Make, change and show the trust root."),

@@ -64,17 +64,17 @@ def compare(
     if (head is None) != (labels is None):
         raise UsageError("a head needs labels, and labels a head", fix="give both --head and --labels, or a bundle")
     from camagent.cli import compare_subjects as subjects
-    from camagent.cli.bar import work_bar
+    from camagent.cli.bar import follower, work_bar
 
     texts = (reference, *others)
     reader = subjects.Reader(head, labels, min_score)
     with work_bar(stays_clear=as_json) as bar:
-        task = bar.add_task("opening models", total=None)
+        tell = follower(bar, bar.add_task("opening models", total=None))
         if any(subjects.is_simulated(text) for text in texts):
-            _require_simulator(environment, lambda said: bar.update(task, description=printable(said, 60)))
+            _require_simulator(environment, tell)
         opened = subjects.contestants(texts, contract, reader, trust)
         try:
-            course = _run(opened, images, lambda name: bar.update(task, description=printable(name, 60)))
+            course = _run(opened, images, tell)
         finally:
             subjects.close(opened)
     _write(course, html, png)

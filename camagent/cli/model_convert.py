@@ -88,22 +88,20 @@ def convert(
     if output.suffix != ".rknn":
         raise UsageError(f"{printable(output.name)} is no name for a Rockchip model", fix="name it OUT.rknn")
     from camagent.cli import convert_subject
-    from camagent.cli.bar import work_bar
+    from camagent.cli.bar import follower, work_bar
     from camagent.rockchip import environment as environments
 
     chosen: Algorithm = "none" if quantize is None else algorithm  # type: ignore[assignment]  # click has checked it
     found = convert_subject.subject(model, contract, trust)
     started = monotonic()
     with work_bar(stays_clear=as_json) as bar:
-        task = bar.add_task("looking for rknn-toolkit2", total=None)
-        python = environments.ready(environment, lambda said: bar.update(task, description=printable(said, 60)))
+        tell = follower(bar, bar.add_task("looking for rknn-toolkit2", total=None))
+        python = environments.ready(environment, tell)
         tensors = []
         if calibration is not None and quantize is not None:
-            tensors = convert_subject.calibration(
-                calibration, found.spec, door, pictures, lambda name: bar.update(task, description=printable(name, 60))
-            )
+            tensors = convert_subject.calibration(calibration, found.spec, door, pictures, tell)
         job = convert_subject.job(found, target, chosen, tensors, door)
-        made = _converted(python, job, output, lambda said: bar.update(task, description=printable(said, 60)))
+        made = _converted(python, job, output, tell)
     write_file(output, made.rknn)
     if simulator is not None:
         from camagent.rockchip.recipe import dump

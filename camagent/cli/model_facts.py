@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from camagent.cli.golden_request import read_file
-from camagent.errors import BackendError, InputError
+from camagent.errors import BackendError, InputError, UsageError
 from camagent.pipeline import BackendOptions, HeadFit, TensorSpec, UsableBundle, Workbench, fits, is_auxiliary, task_of
 from firmware_pkg import verify as verifier
 from firmware_pkg.errors import ManifestInvalid
@@ -54,6 +54,11 @@ class ModelFacts:
 def subject(path: Path) -> Subject:
     """A model file, or the ONNX model of a bundle, else its first. Raises InputError, or Refused for a damaged bundle."""
     data = read_file(path, "model")
+    if model_format(data) == "rknn-sim":
+        raise UsageError(
+            f"{path.name} is for Rockchip's simulator alone", evidence={"format": "rknn-sim", "read": "onnx, rknn"},
+            fix="inspect the .onnx file that it was made of; 'camagent model compare' runs this one",
+        )  # fmt: skip
     if model_format(data) != "unknown":
         return Subject(data)
     chosen: list[Artifact] = []

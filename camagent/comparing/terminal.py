@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from camagent.comparing.report import Report, Row
@@ -19,14 +18,13 @@ NONE = "–"
 
 def render(report: Report, console: Console) -> None:
     """Prints the whole report. Everything is `Text`, never markup: names come from strangers."""
-    headings, lines = table_of(report)
     console.print(Text(summary(report), style="bold"))
-    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False)
-    for index, heading in enumerate(headings):
-        table.add_column(Text(heading), justify="right" if index else "left", no_wrap=True)
-    for line in lines:
-        table.add_row(*(Text(cell) for cell in line))
-    console.print(table)
+    headings, lines = table_of(report)
+    widths = [max(map(len, column)) for column in zip(headings, *lines, strict=True)]
+    for cells in (headings, *lines):  # never cut: what does not fit is wrapped by the terminal
+        name, *numbers = zip(cells, widths, strict=True)
+        line = [name[0].ljust(name[1]), *(cell.rjust(width) for cell, width in numbers)]
+        console.print(Text("  ".join(line)), soft_wrap=True)
     if report.reference.histogram.any():
         console.print(Text("candidates by score, 0 .. 1, logarithmic", style="bright_black"))
         for tally in (report.reference, *report.tallies):
