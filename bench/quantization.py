@@ -59,6 +59,10 @@ def session(folder: Path) -> Iterator[str]:
         folder, f"bundle create fastestdet.onnx {NAMED} fastestdet --head fastestdet {told} -o fastestdet.cambundle"
     )
     yield from of_model(folder, "fastestdet", "fastestdet.onnx")
+    both = "fastestdet.onnx normal.rknnsim --version 1.1.0 --name fastestdet --head fastestdet"
+    yield from shown(folder, f"bundle create {both} {told} -o both.cambundle")
+    for backend in ("onnx", "rknn-sim"):
+        yield from shown(folder, f"infer both.cambundle pictures/bus.jpg --backend {backend} --out seen", first=1)
     yield "```"
 
 

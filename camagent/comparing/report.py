@@ -10,6 +10,8 @@ import numpy as np
 
 from camagent.comparing.tally import Tally
 
+_STEPS = 255  # of 8 bits
+_FINE = 1 / 128  # a step that scores can live with
 _COLLAPSED = 0.5  # of the reference's best score
 
 
@@ -93,11 +95,12 @@ def _warnings(tally: Tally, reference: Tally) -> list[str]:
     if not tally.eight_bits:
         return []
     made = []
-    if tally.agreements and len(tally.outputs) == 1:
+    step = (tally.outputs[0].high - tally.outputs[0].low) / _STEPS if len(tally.outputs) == 1 else 0.0
+    if tally.agreements and step > _FINE:
         made.append(
-            f"{tally.name} has boxes and scores in one 8-bit tensor ({tally.outputs[0].levels} distinct values): the scale "
-            "that boxes need is too coarse for scores; 'camagent model optimize --passes split-heads' gives each an output of "
-            "its own, where the graph allows it"
+            f"{tally.name} has boxes and scores in one 8-bit tensor: a step of it is {step:.2g}, so {1 + round(1 / step)} values are all "
+            "that scores of 0 to 1 can have; 'camagent model optimize --passes split-heads' gives each an output of its own, where "
+            "the graph allows it"
         )
     if tally.agreements and tally.score_max < reference.score_max * _COLLAPSED:
         made.append(

@@ -29,11 +29,16 @@ class Look:
 
 @dataclass(slots=True)
 class OutputTally:
-    """One output against the reference's of the same place and shape. `levels`: most distinct values on one picture."""
+    """One output against the reference's of the same place and shape.
+
+    `levels`: most distinct values on one picture. `low`, `high`: of all that it gave.
+    """
 
     name: str
     cosines: list[float] = field(default_factory=list)
     levels: int = 0
+    low: float = float("inf")
+    high: float = float("-inf")
     comparable: bool = True
 
 
@@ -79,6 +84,7 @@ class Tally:
             self.outputs = [OutputTally(name) for name in names]
         for index, (tally, output) in enumerate(zip(self.outputs, own, strict=True)):
             tally.levels = max(tally.levels, len(np.unique(output)))
+            tally.low, tally.high = min(tally.low, float(output.min())), max(tally.high, float(output.max()))
             other = reference[index] if index < len(reference) and len(reference) == len(own) else None
             tally.comparable &= other is not None and other.shape == output.shape
             if other is not None and tally.comparable:
