@@ -98,9 +98,9 @@ def _warnings(tally: Tally, reference: Tally) -> list[str]:
     step = (tally.outputs[0].high - tally.outputs[0].low) / _STEPS if len(tally.outputs) == 1 else 0.0
     if tally.agreements and step > _FINE:
         made.append(
-            f"{tally.name} has boxes and scores in one 8-bit tensor: a step of it is {step:.2g}, so {1 + round(1 / step)} values are all "
-            "that scores of 0 to 1 can have; 'camagent model optimize --passes split-heads' gives each an output of its own, where "
-            "the graph allows it"
+            f"{tally.name} has boxes and scores in one 8-bit tensor: a step of it is {step:.2g}, "
+            f"so {1 + round(1 / step)} values are all that scores of 0 to 1 can have; 'camagent model optimize --passes "
+            "split-heads' gives each an output of its own, where the graph allows it"
         )
     if tally.agreements and tally.score_max < reference.score_max * _COLLAPSED:
         made.append(
