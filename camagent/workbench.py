@@ -24,7 +24,7 @@ from camagent.preprocess import Preprocessor
 from camagent.steps import outcome_of
 from firmware_pkg.manifest import InputSpec, Manifest
 
-OPEN_S, INFER_S = 120.0, 30.0
+OPEN_S, INFER_S, CLOSE_S = 120.0, 30.0, 10.0
 Arrays = tuple[NDArray[Any], ...]
 T = TypeVar("T")
 
@@ -89,9 +89,11 @@ class Workbench:
         return self._call(run, self._infer_s)
 
     def close(self) -> None:
-        """Frees the model."""
+        """Frees the model; waits for it, since a backend may have a process and a folder to take away."""
         self._calls.put((self._backend.close, SimpleQueue()))
         self._calls.put(None)
+        if not self._hung:
+            self._thread.join(CLOSE_S)
 
     def _call(self, work: Callable[[], T], timeout_s: float) -> T:
         answers: SimpleQueue[Any] = SimpleQueue()

@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import re
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,22 @@ from tests.support.toolkit import fake_environment
 from tests.test_errors import NASTY
 
 Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Nothing is installed by accident, and nothing is left behind."""
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.delenv("CAMAGENT_RKNN_ENV", raising=False)
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    yield folder
+    assert not (tmp_path / "cache" / "camagent").exists()
+    assert "CAMAGENT_RKNN_ENV" not in os.environ
+    assert not list(folder.glob("camagent*"))
 
 
 def found(*rows: tuple[float, float, float, float, float, int]) -> Detections:
@@ -240,12 +259,9 @@ def test_scores_that_are_gone_are_told(tmp_path: Path, pictures: Path, capsys: C
     assert any("best score is 0.000 where the float model's is 0.9" in one for one in document["warnings"])
 
 
-def test_through_the_simulator_side_by_side(
-    tmp_path: Path, pictures: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_through_the_simulator_side_by_side(tmp_path: Path, pictures: Path, capsys: Capture) -> None:
     own = bundle(tmp_path)
     env = fake_environment(tmp_path / "env")
-    monkeypatch.delenv("CAMAGENT_RKNN_ENV", raising=False)
     sims = []
     for algorithm in ("normal", "kl_divergence"):
         sims.append(tmp_path / f"{algorithm}.rknnsim")
@@ -268,6 +284,9 @@ def test_through_the_simulator_side_by_side(
     err = refused(capsys, 2, own, tmp_path / "m.rknn", "--images", pictures)
     assert "can only be run by an NPU" in err
     assert "--simulator" in err
+    (tmp_path / "broken.onnx").write_bytes(b"nothing good")
+    broken = (own, sims[0], tmp_path / "broken.onnx", "--images", pictures, "--environment", env)
+    assert "error[MANIFEST_INVALID]" in refused(capsys, 1, *broken), "and the simulator that was open is gone"
 
 
 def test_maps_and_classes(tmp_path: Path, capsys: Capture) -> None:

@@ -202,6 +202,10 @@ def test_wrong_usage_is_told_before_anything_is_started(
     assert "converted already" in refused(capsys, 2, tmp_path / "x.rknn", *here, *out)
     (tmp_path / "empty").mkdir()
     empty = ("--quantize", "int8", "--calibration", tmp_path / "empty")
+    assert "has no pictures" in refused(capsys, 2, model, *here, *INPUT, *empty, *out)
+    assert not (tmp_path / "never made").exists()
+    (tmp_path / "empty").mkdir()
+    empty = ("--quantize", "int8", "--calibration", tmp_path / "empty")
     assert (
         "has no pictures" in refused(capsys, 2, model, *here, *INPUT, "--environment", model.parent / "e", *empty, *out) or True
     )

@@ -7,6 +7,7 @@ under the toolkit's own Python; this file only asks it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,13 +27,15 @@ class RknnSimBackend:
     def __init__(self, model: bytes, options: BackendOptions) -> None:
         """Opens the model in the simulator, which takes seconds. Raises BackendError.
 
-        `options.extra["rknn_sim_infer_s"]`: the deadline of one inference, in seconds.
+        `options.extra`: `rknn_sim_infer_s`, the deadline of one inference in seconds; `rknn_environment`, a folder.
         """
         self._recipe = recipe.parse(model)
         self._infer_s = float(options.extra.get("rknn_sim_infer_s", INFER_S))
         self.inputs: Sequence[TensorSpec] = (_spec(self._recipe.input),)
         self.outputs: Sequence[TensorSpec] = tuple(_spec(one) for one in self._recipe.outputs)
-        self._toolkit: Toolkit | None = _opened(self._recipe)
+        named = options.extra.get("rknn_environment")
+        self._environment = Path(named) if named else None
+        self._toolkit: Toolkit | None = _opened(self._recipe, self._environment)
 
     def infer(self, tensor: NDArray[np.generic]) -> Sequence[NDArray[np.generic]]:
         """Runs the model once; see `Backend.infer`. Outputs are float32, as the NPU's runtime hands them out."""
@@ -44,7 +47,7 @@ class RknnSimBackend:
                 fix="compare the manifest's input with the one that the model was converted for",
             )
         if self._toolkit is None:
-            self._toolkit = _opened(self._recipe)
+            self._toolkit = _opened(self._recipe, self._environment)
         by_pixel = declared.dtype == "uint8"
         try:
             _, outputs = self._toolkit.ask(
@@ -63,8 +66,8 @@ class RknnSimBackend:
             toolkit.close()
 
 
-def _opened(made: recipe.Recipe) -> Toolkit:
-    python = environment.find()
+def _opened(made: recipe.Recipe, folder: Path | None) -> Toolkit:
+    python = environment.find(folder)
     if python is None:
         raise BackendError(
             "Rockchip's simulator is not installed here",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,12 +62,6 @@ class Contestant:
         return FilterRule(lowest, thresholds.nms_iou)
 
 
-def is_simulated(text: str) -> bool:
-    """Whether a subject as typed needs Rockchip's simulator. Raises InputError."""
-    path, backend = split(text)
-    return backend == "rknn-sim" or (backend is None and not is_bundle(path) and model_bytes(path)[:5] == recipe.MAGIC[:5])
-
-
 def split(text: str) -> tuple[Path, str | None]:
     """PATH[:BACKEND]; a path that exists as written is taken whole. Raises UsageError."""
     if Path(text).is_file():
@@ -78,8 +72,13 @@ def split(text: str) -> tuple[Path, str | None]:
     return Path(path), backend
 
 
-def contestants(texts: Sequence[str], contract: Contract, reader: Reader, roots: tuple[Path, ...]) -> list[Contestant]:
-    """Opens them all; the first one's contract holds for every bare model. Raises UsageError, Refused, BackendError."""
+def contestants(
+    texts: Sequence[str], contract: Contract, reader: Reader, roots: tuple[Path, ...], simulator: Callable[[], Path]
+) -> list[Contestant]:
+    """Opens them all; the first one's contract holds for every bare model. `simulator`: finds or makes its environment.
+
+    Raises UsageError, Refused, BackendError, ToolkitMissing.
+    """
     made: list[Contestant] = []
     try:
         manifest, spec = None, None
@@ -91,7 +90,8 @@ def contestants(texts: Sequence[str], contract: Contract, reader: Reader, roots:
                 own = load_bundle(path, roots, None, backend=backend or _usual(path)) if is_bundle(path) else None
             data = own.model if own is not None and is_bundle(path) else model_bytes(path)
             chosen = own.artifact.backend if own is not None and is_bundle(path) else _backend(path, data)
-            bench = Workbench(chosen, data, BackendOptions(), open_s=OPEN_S)
+            extra = {"rknn_environment": str(simulator())} if chosen == "rknn-sim" else {}
+            bench = Workbench(chosen, data, BackendOptions(extra=extra), open_s=OPEN_S)
             try:
                 if not made:
                     spec = own.manifest.input if own is not None else input_spec(bench.inputs[0], contract)

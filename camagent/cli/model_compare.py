@@ -70,9 +70,7 @@ def compare(
     reader = subjects.Reader(head, labels, min_score)
     with work_bar(stays_clear=as_json) as bar:
         tell = follower(bar, bar.add_task("opening models", total=None))
-        if any(subjects.is_simulated(text) for text in texts):
-            _require_simulator(environment, tell)
-        opened = subjects.contestants(texts, contract, reader, trust)
+        opened = subjects.contestants(texts, contract, reader, trust, lambda: _simulator(environment, tell))
         try:
             course = _run(opened, images, tell)
         finally:
@@ -103,14 +101,11 @@ class Course:
     labels: tuple[str, ...]
 
 
-def _require_simulator(environment: Path | None, tell: Any) -> None:
-    """Finds or makes the environment, and says so to the backend, which only looks. Raises ToolkitMissing, UsageError."""
-    import os
-
+def _simulator(environment: Path | None, tell: Any) -> Path:
+    """The toolkit's environment, made where it is not there. Raises ToolkitMissing, UsageError."""
     from camagent.rockchip import environment as environments
 
-    python = environments.ready(environment, tell)
-    os.environ[environments.VARIABLE] = str(python.parent.parent)
+    return environments.ready(environment, tell).parent.parent
 
 
 def _run(opened: Sequence[Contestant], images: Path, tell: Any) -> Course:

@@ -95,12 +95,13 @@ def convert(
     found = convert_subject.subject(model, contract, trust)
     started = monotonic()
     with work_bar(stays_clear=as_json) as bar:
-        tell = follower(bar, bar.add_task("looking for rknn-toolkit2", total=None))
-        python = environments.ready(environment, tell)
+        tell = follower(bar, bar.add_task("reading pictures", total=None))
         tensors = []
         if calibration is not None and quantize is not None:
             tensors = convert_subject.calibration(calibration, found.spec, door, pictures, tell)
         job = convert_subject.job(found, target, chosen, tensors, door)
+        tell("looking for rknn-toolkit2")  # last: nothing is installed for what cannot be converted
+        python = environments.ready(environment, tell)
         made = _converted(python, job, output, tell)
     write_file(output, made.rknn)
     if simulator is not None:

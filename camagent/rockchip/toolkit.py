@@ -122,7 +122,7 @@ class Toolkit:
 
     def close(self) -> None:
         """Ends the process and takes its folder away. May be called twice."""
-        self._end(signal.SIGTERM)
+        self._end()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> Self:
@@ -137,17 +137,19 @@ class Toolkit:
             what, step=self._step, log=log, fix=fix, evidence={**evidence, "its log ends": tail(log)}, alive=alive
         )  # fmt: skip
 
-    def _end(self, how: signal.Signals) -> int:
-        if self._process.poll() is None:
+    def _end(self, how: signal.Signals | None = None) -> int:
+        """Kills the process; without a signal it is left alone, and then it goes by itself and takes its folder with it."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        if self._process.poll() is None and how is not None:
             os.killpg(self._process.pid, how)
-            try:
-                self._process.wait(STOP_S)
-            except subprocess.TimeoutExpired:
-                os.killpg(self._process.pid, signal.SIGKILL)
-        code = self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
+        self._process.stdin.close()
+        try:
+            code = self._process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            code = self._process.wait()
+        self._process.stdout.close()
         return code
 
     def _write(self, data: bytes, deadline: float) -> None:
