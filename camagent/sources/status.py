@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from camagent.errors import SourceError
@@ -37,6 +37,14 @@ class SourceStatus:
     key_frames_only: bool = False  # only due key frames are decoded: they are enough for fps
     time_source: TimeSource | None = None
     decoder_error: str = ""  # the newest one's words
+
+    def after(self, earlier: SourceStatus) -> SourceStatus:
+        """The same, counted on from a source that this one has replaced."""
+        sums = {name: getattr(self, name) + getattr(earlier, name) for name in _COUNTERS}
+        return replace(self, **sums) if any(sums[name] != getattr(self, name) for name in _COUNTERS) else self
+
+
+_COUNTERS = ("packets", "decoded", "decoder_errors", "corrupt", "overloads", "reconnects", "unreadable")
 
 
 class Tally:
