@@ -180,6 +180,7 @@ class AgentHealthBody(Body, frozen=True, kw_only=True):
     allow_unsigned: bool
     config: dict[str, Any]
     web: dict[str, Any] = {}
+    watchdog: dict[str, Any] = {}  # why it ended the life before this one, early deaths in a row, calls that hung in the NPU
     errors: dict[str, int] = {}
     probe: bool | UnsetType = UNSET
 
@@ -204,6 +205,7 @@ class BundleFacts(msgspec.Struct, frozen=True, kw_only=True):
     rollback_index: int
     last_refusal: BundleRefusal | None
     progress: dict[str, float] | UnsetType = UNSET  # of the trial: frames and seconds without a failure
+    waiting: str | UnsetType = UNSET  # why a camera that wants this bundle runs none
 
 
 class BundleStateBody(Body, frozen=True, kw_only=True):

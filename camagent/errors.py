@@ -11,8 +11,10 @@ CodedError
 |   +-- BrokerError
 |   +-- ToolkitMissing            Rockchip's converter is not installed and cannot be fetched
 +-- Refusal (exit 1)              a finding that is the command's answer
-|   +-- Busy, BackendError, HeadMismatch, LabelCountMismatch
-|   +-- ConversionFailed          Rockchip's converter does not take the model
+ |   +-- Busy, HeadMismatch, LabelCountMismatch
+ |   +-- BackendError
+ |   |   +-- NpuHung             two watchdog aborts without one good call: only a reboot helps
+ |   +-- ConversionFailed          Rockchip's converter does not take the model
 |   +-- HeadUndecided (exit 3)    no head, or more than one, explains the golden pictures
 +-- firmware_pkg.errors.Refused   a bundle is refused; ModelMismatch is its MANIFEST_INVALID
 """
@@ -131,6 +133,13 @@ class ConversionFailed(Refusal):
     code = "CONVERSION_FAILED"
 
 
+class NpuHung(BackendError):
+    """The NPU has taken two jobs and not come back, over two lives of the agent."""
+
+    code = "NPU_HUNG"
+    reason = "npu-hung"
+
+
 class ModelMismatch(ManifestInvalid):
     """What the manifest declares is not what the model has."""
 
@@ -168,6 +177,7 @@ __all__ = [
     "InputError",
     "LabelCountMismatch",
     "ModelMismatch",
+    "NpuHung",
     "Refusal",
     "SourceError",
     "StateError",

@@ -18,17 +18,18 @@ from typing import Any
 import msgspec
 
 from camagent import __version__, vitals
-from camagent.backends import BackendOptions, installed, open_backend
+from camagent.backends import BackendOptions, bar_devices, installed, open_backend
 from camagent.backends.auxiliary import is_auxiliary
 from camagent.backends.onnx import OnnxProfiler, runtime_version
 from camagent.bodies import AgentHealthBody, BundleStateBody, encode
-from camagent.bundles import Bundles
+from camagent.bundles import Bundles, with_waiting
 from camagent.camera import CameraRunner, Surroundings
 from camagent.cameras import Cameras
 from camagent.clock import Clock, StepWatch, SystemClock
 from camagent.config import Config
+from camagent.config_check import check, require_same_owner
 from camagent.config_file import Loaded, load
-from camagent.errors import CodedError, ConfigError, StateError, UsageError, printable
+from camagent.errors import CodedError, StateError, UsageError, printable
 from camagent.filters import FilterRule, rule_for
 from camagent.frame import Result, TensorSpec
 from camagent.head_fit import HeadFit, fits
@@ -38,17 +39,17 @@ from camagent.inputs import named_frames, one_picture, passed_over, picture_fram
 from camagent.messages import Author, Message, Topics, body_of
 from camagent.models import UsableBundle, usable
 from camagent.models import load as load_model
-from camagent.mqtt import Endpoint, MqttClient, Observer
-from camagent.notify import notify
-from camagent.orders import Orders, prefixes
+from camagent.mqtt import MqttClient, Observer
+from camagent.orders import Orders
 from camagent.outbox import Outbox
 from camagent.owner import Owner, acquire
 from camagent.preprocess import rgb_pixels
-from camagent.sources import open_source
 from camagent.stage import Wake
+from camagent.standing import status_line
 from camagent.steps import RLE, Steps
 from camagent.trace import Trace
 from camagent.trust_desk import TrustDesk
+from camagent.vigil import Vigil
 from camagent.workbench import BackendHung, Reading, Workbench, head_of, heads_for, prepare, read
 
 log = logging.getLogger("camagent")
@@ -72,14 +73,18 @@ class Agent:
         self._started = self.clock.monotonic()
         self._clock_steps = StepWatch(self.clock)
         self._wake = Wake()
-        self._stopping = self._reload_wanted = self._network_dead = False
+        self._stopping = self._reload_wanted = self._network_dead = self._start_anyway = False
         self._trace = trace
         self._config_error: str | None = None
         self._errors: Counter[str] = Counter()
         self._next_health = 0.0
         self._bundles_changed = threading.Event()
+        self._waiting: dict[str, str] = {}
+        self.vigil = Vigil(self.owner.run_dir, self.clock)
+        bar_devices(self.vigil.lives.heritage.why_barred)
         self.bundles = Bundles(self.config, self.clock, self, self._note_bundles)
         self.bundles.about = self._about
+        self.bundles.live.long_step = self.vigil.watchdog.step
         self.orders = Orders(
             self.config, self.bundles, self.clock, errors=self._errors, changed=self._note_bundles,
             seen=self.owner.command_ids, remember=self._remember_commands,
@@ -97,14 +102,13 @@ class Agent:
     def run(self) -> None:
         """Starts everything and supervises until a stop is asked for. Raises ConfigError or InputError with nothing started."""
         self.cameras.build(self.config.camera)
-        self.bundles.live.recover()
-        self.mqtt.start()
-        self._subscribe()
-        self.cameras.start()
-        self._note_bundles()
-        notify(READY="1", STATUS=f"{len(self.cameras)} cameras")
-        log.info("camagent %s, agent %s, run %d", __version__, self.topics.agent, self.owner.run)
+        self.vigil.start()
         try:
+            self.bundles.live.recover()
+            self._connect()
+            self._note_bundles()
+            self.vigil.ready(self._status())
+            log.info("camagent %s, agent %s, run %d", __version__, self.topics.agent, self.owner.run)
             while not self._stopping:
                 self._tick()
                 self._wake.wait(TICK_S)
@@ -123,6 +127,7 @@ class Agent:
 
     def renew(self, name: str) -> None:
         """Any thread: the cameras of this bundle take over what is in force now."""
+        self._start_anyway = True  # a pause after early deaths: this may be what helps
         self.cameras.renew(name)
 
     def release(self, name: str) -> None:
@@ -159,6 +164,7 @@ class Agent:
                 "error": self._config_error or broken or None,
             },
             web=dict(self.web_facts()),
+            watchdog=dict(self.vigil.facts()),
             errors=dict(self._errors + Counter({"COMMAND_RETAINED": self.mqtt.snapshot().commands_retained})),
         )
 
@@ -168,7 +174,7 @@ class Agent:
         self._next_health = 0.0
         try:
             loaded = load(self.loaded.path)
-            _require_same_owner(self.config, loaded.config)
+            require_same_owner(self.config, loaded.config)
             check(loaded.config)
             self.check_also(loaded.config)
             self.orders.follow(loaded.config)
@@ -180,7 +186,7 @@ class Agent:
         old, self.loaded, self.config = self.config, loaded, loaded.config
         self.bundles.follow(self.config)
         if old.mqtt != self.config.mqtt:
-            self.mqtt.stop(DRAIN_S)
+            self._disconnect()
             self._connect_anew()
         everything = (old.onnx, old.mqtt, old.agent) != (self.config.onnx, self.config.mqtt, self.config.agent)
         for name in self.cameras.match(self.config.camera, all_anew=everything):
@@ -191,7 +197,10 @@ class Agent:
         log.info("reload: %d cameras, configuration %s", len(self.cameras), self.loaded.digest[:12])
 
     def _tick(self) -> None:
+        self.vigil.turn()
         self.outbox.tick()
+        if self.vigil.cameras_may_start(now=self._reload_wanted or self._start_anyway):
+            self.cameras.start()
         stepped = self._clock_steps.look()
         if stepped:
             log.warning("the clock was set by %+.1f s; intervals are not affected", self._clock_steps.last_step_s)
@@ -207,11 +216,19 @@ class Agent:
         if self.bundles.tester is not None:
             self.bundles.tester.tick()
         due = stepped or self.clock.monotonic() >= self._next_health
+        news = due
         for runner, is_new in self.cameras.changed(everything=due):
             self._tell(runner, is_new=is_new)
+            news = news or is_new
         if due:
             self._next_health = self.clock.monotonic() + HEALTH_S
             self.mqtt.send(Message(self.topics.of_agent("health"), encode(self.health()), 0, retain=True))
+        if news:
+            self.vigil.say(self._status())
+
+    def _status(self) -> str:
+        root = self.config.agent.allow_unsigned or self._trust_facts()["root"] is not None
+        return status_line(self.cameras.standings, broker=self.mqtt.snapshot().code, root=root, config_error=self._config_error)
 
     def _tell(self, runner: CameraRunner, *, is_new: bool) -> None:
         body, name = runner.health(), runner.camera.name
@@ -235,6 +252,8 @@ class Agent:
             tell_failed=self._failed,
             trace=self._note_frame,
             delivery=self._delivery,
+            watchdog=self.vigil.watchdog,
+            lives=self.vigil.lives,
         )
 
     def _note_frame(self, camera: str, result: Result) -> None:
@@ -258,14 +277,16 @@ class Agent:
                 log.error("%s", exc.render())  # noqa: TRY400  a sentence, not a traceback
             self._errors[exc.code] += 1
             return
-        if ended or self._bundles_changed.is_set():
+        waiting = self.cameras.waiting()
+        if ended or self._bundles_changed.is_set() or waiting != self._waiting:
             self._bundles_changed.clear()
+            self._waiting = waiting
             self._tell_bundles()
 
     def _tell_bundles(self) -> None:
         """Publishes `bundle/state`."""
         try:
-            facts = self.bundles.bundles()["bundles"]
+            facts = with_waiting(self.bundles.bundles()["bundles"], self._waiting)
         except CodedError as exc:
             self._errors[exc.code] += 1
             log.error("%s", exc.render())  # noqa: TRY400  a sentence, not a traceback
@@ -279,7 +300,8 @@ class Agent:
     def _about(self) -> dict[str, Any]:
         """Any thread: what `status` says beside bundles and trust."""
         cameras = [msgspec.to_builtins(body) for body in self.cameras.healths()]
-        return {"agent": msgspec.to_builtins(self.health()), "cameras": cameras}
+        last = self.bundles.tester.last() if self.bundles.tester else None
+        return {"agent": msgspec.to_builtins(self.health()), "cameras": cameras, "selftest": last}
 
     def _remember_commands(self, ids: Sequence[str]) -> None:
         try:
@@ -306,10 +328,19 @@ class Agent:
             on_command=self._command, on_outcome=self.cameras.outcome, died=self._network_died,
         )  # fmt: skip
 
-    def _connect_anew(self) -> None:
-        self.mqtt = self._client()
+    def _connect(self) -> None:
+        self.vigil.watchdog.watch(self.mqtt.pulse)
         self.mqtt.start()
         self._subscribe()
+
+    def _disconnect(self) -> None:
+        self.mqtt.stop(DRAIN_S)
+        self.vigil.watchdog.forget(self.mqtt.pulse)
+
+    def _connect_anew(self) -> None:
+        self.vigil.watchdog.forget(self.mqtt.pulse)
+        self.mqtt = self._client()
+        self._connect()
         self._note_bundles()
         self.cameras.tell_anew()
         if self.bundles.tester is not None:
@@ -338,7 +369,7 @@ class Agent:
         self._wake.set()
 
     def _shut_down(self) -> None:
-        notify(STOPPING="1")
+        self.vigil.stopping()
         log.info("stopping")
         self.orders.stop()
         if self.bundles.tester is not None:
@@ -346,8 +377,9 @@ class Agent:
         for name in self.cameras.stop():
             self.mqtt.send(Message(self.topics.of_camera(name, "available"), b"offline", 1, retain=True))
         self._stop_trials()
-        self.mqtt.stop(DRAIN_S)
+        self._disconnect()
         self.outbox.close()
+        self.vigil.stop(clean=self._stopping)
         self.owner.release()
         log.info("stopped")
 
@@ -356,24 +388,6 @@ class Agent:
             self.bundles.live.close()
         except CodedError as exc:
             log.error("this stop will count as a death of the bundle on trial. %s", exc.render())  # noqa: TRY400
-
-
-def check(config: Config) -> None:
-    """What `run` would refuse before it starts, without starting anything. Raises ConfigError or InputError."""
-    Endpoint.parse(config.mqtt.url)
-    prefixes(config)
-    for camera in config.camera:
-        open_source(camera)
-
-
-def _require_same_owner(old: Config, new: Config) -> None:
-    for key in ("id", "state_dir"):
-        if getattr(old.agent, key) != getattr(new.agent, key):
-            raise ConfigError(
-                f"agent.{key} cannot change while the agent runs",
-                evidence={"running": getattr(old.agent, key), "file": getattr(new.agent, key)},
-                fix="restart the agent",
-            )
 
 
 # what commands, pages and self-test need of the stages: nobody but this module imports them

@@ -81,6 +81,10 @@ class SelfTests:
         if self._last is not None:
             self._send(self._last)
 
+    def last(self) -> dict[str, Any] | None:
+        """Any thread: the last report, without pictures."""
+        return self._last
+
     def stop(self) -> None:
         """A test that goes on dies with the process: it waits in a library's call at most."""
         self._stopping = True
