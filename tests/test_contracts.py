@@ -16,12 +16,14 @@ PACKAGES = ("signing", "firmware_pkg", "camagent")
 LEAVES = {"frame", "slot", "clock", "errors", "config", "health", "service"}
 PLUMBING = LEAVES | {"bodies", "commands", "config_file", "labels", "notify", "redact", "owner", "vitals", "stage", "trial"}
 PLUMBING |= {"audit", "trace", "picture_check", "reasons", "rockchip"}
+PLUMBING |= {"pulse", "watchdog", "lives", "vigil", "failed_start", "standing"}
 # the way of a frame, in order
 STAGES = {"sources", "preprocess", "backends", "heads", "filters", "messages", "outbox", "mqtt", "models"}
 ASSEMBLY = {
     "steps",
     "camera",
     "cameras",
+    "config_check",
     "inputs",
     "bundles",
     "orders",
@@ -32,9 +34,11 @@ ASSEMBLY = {
     "model_holder",
     "pipeline",
     "probing",
+    "reader",
     "workbench",
 }  # only these import stages; steps and camera are pipeline's own parts
 ABOVE = {"cli", "sinks", "__main__", "jobs", "control", "web", "selftest", "profiling", "comparing"}
+ABOVE |= {"unit", "installation", "support"}
 
 ALLOWED_BETWEEN_STAGES = {("mqtt", "outbox"), ("mqtt", "messages")}
 PIPELINE_USERS = {"cli", "web", "control", "selftest", "pipeline"}

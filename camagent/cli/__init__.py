@@ -32,6 +32,8 @@ COMMANDS: Mapping[str, Place] = MappingProxyType({
     "model": Place("camagent.cli.model", "Look into model files, make them faster, convert and compare them."),
     "run": Place("camagent.cli.run", "The daemon: cameras in, detections out over MQTT."),
     "selftest": Place("camagent.cli.selftest", "Say why nothing is seen."),
+    "service": Place("camagent.cli.service", "The agent as a systemd service: install, uninstall, status."),
+    "support": Place("camagent.cli.support", "Pack what a helper needs to see, without secrets."),
     "trust": Place("camagent.cli.trust", "Make, change and show the trust root."),
     "watch": Place("camagent.cli.watch", "Live view of what an agent publishes."),
 })  # fmt: skip

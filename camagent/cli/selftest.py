@@ -95,8 +95,21 @@ def _of_bundle(path: Path, trust: tuple[Path, ...], config_path: Path | None, na
     return run.bundle_report(made, BackendOptions(onnx.intra_op_threads, onnx.providers), camera, tell, time.monotonic)
 
 
+def test_of(loaded: Loaded) -> Report:
+    """A self-test of every camera of a configuration, through the running agent or alone, with progress on a terminal.
+
+    Raises CodedError where none can be made.
+    """
+    _quiet()
+    with _progress() as tell:
+        return _of_loaded(loaded, "", tell)
+
+
 def _of_machine(config_path: Path | None, name: str, tell: Callable[[str], None]) -> Report:
-    loaded = config_file.load(config_path or config_file.DEFAULT_PATH)
+    return _of_loaded(config_file.load(config_path or config_file.DEFAULT_PATH), name, tell)
+
+
+def _of_loaded(loaded: Loaded, name: str, tell: Callable[[str], None]) -> Report:
     if not loaded.config.camera:
         raise UsageError("the configuration has no camera", fix="add a [[camera]] section, or test a bundle with --bundle F")
     cameras = [_camera(loaded.config, name)] if name else list(loaded.config.camera)
