@@ -11,7 +11,7 @@ CodedError
 |   +-- BrokerError
 |   +-- ToolkitMissing            Rockchip's converter is not installed and cannot be fetched
 +-- Refusal (exit 1)              a finding that is the command's answer
- |   +-- Busy, HeadMismatch, LabelCountMismatch
+|   +-- Busy, HeadMismatch, LabelCountMismatch
  |   +-- BackendError
  |   |   +-- NpuHung             two watchdog aborts without one good call: only a reboot helps
  |   +-- ConversionFailed          Rockchip's converter does not take the model
