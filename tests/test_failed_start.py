@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from camagent.control import connect
 from camagent.failed_start import FILE_NAME, forget, hold_back, pause_s
 from tests.support.notify import Systemd
 
@@ -63,3 +64,20 @@ def test_a_wrong_file_is_told_at_once_then_waited_for(tmp_path: Path) -> None:
             systemd.wait(lambda told: told.startswith("STATUS="))
             third.terminate()
             assert third.wait(30) != 0, "it can be stopped while it waits"
+
+
+def test_who_waits_does_not_hold_the_state_directory(tmp_path: Path) -> None:
+    config, run = tmp_path / "camagent.toml", tmp_path / "run"
+    run.mkdir()
+    (run / FILE_NAME).write_text("9")
+    config.write_text(
+        f'[agent]\nid = "cam-01"\nstate_dir = "{tmp_path}/state"\n[web]\nlisten = ""\n'
+        f'[[camera]]\nname = "front"\nurl = "{tmp_path}/not-there.mp4"\n'
+    )
+    with Systemd(tmp_path) as systemd:
+        environment = {**os.environ, "RUNTIME_DIRECTORY": str(run), **systemd.environment}
+        command = [sys.executable, "-m", "camagent", "run", "-c", str(config)]
+        with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as waiting:
+            systemd.wait(lambda told: "INPUT_UNREADABLE" in told)
+            assert connect(tmp_path / "state", 0.0) is None, "nobody owns it"
+            waiting.terminate()

@@ -22,7 +22,7 @@ from tests.support.broker import Broker, free_port
 from tests.support.bundles import blob_picture, make_signed, root_json, write_root
 from tests.support.notify import Systemd
 from tests.support.plugin import install_failing_backends
-from tests.test_bundle_agent import ME, client_of, confirmed, install
+from tests.test_bundle_agent import ME, blobs_state, client_of, confirmed, install
 
 
 @pytest.fixture
@@ -116,7 +116,11 @@ def test_it_is_ready_with_nothing_to_run_says_so_everywhere_and_a_push_makes_it_
         listener.wait("front/detections", lambda body: len(body["detections"]) >= 2)
         running = systemd.wait(lambda told: told.startswith("STATUS=") and "1 running" in told)
         assert "no-bundle" not in running
-        listener.wait("bundle/state", lambda b: b["bundles"]["blobs"]["trial"] and "waiting" not in b["bundles"]["blobs"])
+        facts = blobs_state(listener, trial="1.0.0")
+        assert facts["current"] == "1.0.0"
+        listener.wait(
+            "bundle/state", lambda b: b["bundles"].get("blobs", {}).get("trial") and "waiting" not in b["bundles"]["blobs"]
+        )
         assert agent.pid == pid
         assert agent.process is not None
         assert agent.process.poll() is None

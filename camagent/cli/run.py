@@ -57,5 +57,6 @@ def _run(path: Path, trace_path: Path | None) -> None:
         agent.run()
     finally:
         servers.stop()
+        agent.owner.release()  # also where nothing was started: a command may then write in its place
         if trace:
             trace.close()
