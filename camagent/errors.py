@@ -12,9 +12,9 @@ CodedError
 |   +-- ToolkitMissing            Rockchip's converter is not installed and cannot be fetched
 +-- Refusal (exit 1)              a finding that is the command's answer
 |   +-- Busy, HeadMismatch, LabelCountMismatch
- |   +-- BackendError
- |   |   +-- NpuHung             two watchdog aborts without one good call: only a reboot helps
- |   +-- ConversionFailed          Rockchip's converter does not take the model
+|   +-- BackendError
+|   |   +-- NpuHung             two watchdog aborts without one good call: only a reboot helps
+|   +-- ConversionFailed          Rockchip's converter does not take the model
 |   +-- HeadUndecided (exit 3)    no head, or more than one, explains the golden pictures
 +-- firmware_pkg.errors.Refused   a bundle is refused; ModelMismatch is its MANIFEST_INVALID
 """
