@@ -16,7 +16,7 @@ PACKAGES = ("signing", "firmware_pkg", "camagent")
 LEAVES = {"frame", "slot", "clock", "errors", "config", "health", "service"}
 PLUMBING = LEAVES | {"bodies", "commands", "config_file", "labels", "notify", "redact", "owner", "vitals", "stage", "trial"}
 PLUMBING |= {"audit", "trace", "picture_check", "reasons", "rockchip"}
-PLUMBING |= {"pulse", "watchdog", "lives", "vigil", "failed_start", "standing"}
+PLUMBING |= {"npu", "pulse", "watchdog", "lives", "vigil", "failed_start", "standing"}
 # the way of a frame, in order
 STAGES = {"sources", "preprocess", "backends", "heads", "filters", "messages", "outbox", "mqtt", "models"}
 ASSEMBLY = {
