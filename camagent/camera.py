@@ -331,7 +331,9 @@ def _as_failed_trial(exc: BaseException) -> TrialFailed:
 
 def _model_facts(loaded: Loaded) -> HealthModel:
     ref, steps = loaded.author.model, loaded.steps
-    return HealthModel(name=ref.name, version=ref.version, backend=steps.backend_name, signature=steps.signature)
+    return HealthModel(
+        name=ref.name, version=ref.version, backend=steps.backend_name, signature=steps.signature, warnings=steps.warnings
+    )  # fmt: skip
 
 
 def _picture_facts(picture: PictureFacts) -> HealthPicture:

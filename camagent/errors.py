@@ -12,8 +12,9 @@ CodedError
 |   +-- ToolkitMissing            Rockchip's converter is not installed and cannot be fetched
 +-- Refusal (exit 1)              a finding that is the command's answer
 |   +-- Busy, HeadMismatch, LabelCountMismatch
-|   +-- BackendError
-|   |   +-- NpuHung             two watchdog aborts without one good call: only a reboot helps
+|   +-- BackendError                the model cannot be loaded or run; where it is known why, the code is the self-test's cause:
+|   |   +-- NpuAbsent, NpuPermissionDenied, NpuRuntimeMissing, RuntimeVersionMismatch, ModelFileBad
+|   |   +-- NpuSubmitFailed, NpuHung, MemoryExhausted, QuantParamsIgnored
 |   +-- ConversionFailed          Rockchip's converter does not take the model
 |   +-- HeadUndecided (exit 3)    no head, or more than one, explains the golden pictures
 +-- firmware_pkg.errors.Refused   a bundle is refused; ModelMismatch is its MANIFEST_INVALID
@@ -127,17 +128,65 @@ class BackendError(Refusal):
     code = "BACKEND_FAILED"
 
 
+class NpuAbsent(BackendError):
+    """There is no NPU here, or the kernel does not drive it."""
+
+    code = "NPU_ABSENT"
+
+
+class NpuPermissionDenied(BackendError):
+    """The NPU is there and this user may not open it."""
+
+    code = "NPU_PERMISSION_DENIED"
+
+
+class NpuRuntimeMissing(BackendError):
+    """The library that drives the NPU, or its Python package, is not installed or cannot be loaded."""
+
+    code = "NPU_RUNTIME_MISSING"
+
+
+class RuntimeVersionMismatch(BackendError):
+    """Model, toolkit, runtime library and driver do not fit together."""
+
+    code = "RUNTIME_VERSION_MISMATCH"
+
+
+class ModelFileBad(BackendError):
+    """The runtime cannot read the model: damaged, encrypted, or built for another SoC."""
+
+    code = "MODEL_FILE_BAD"
+
+
+class NpuSubmitFailed(BackendError):
+    """The NPU or its driver refused a job, or gave nothing back."""
+
+    code = "NPU_SUBMIT_FAILED"
+
+
+class NpuHung(BackendError):
+    """The NPU took a job and did not come back in time; after two in a row only a reboot helps."""
+
+    code = "NPU_HUNG"
+    reason = "npu-hung"
+
+
+class MemoryExhausted(BackendError):
+    """The runtime got no memory."""
+
+    code = "MEMORY_EXHAUSTED"
+
+
+class QuantParamsIgnored(BackendError):
+    """The runtime hands out integers, and nothing says what they stand for."""
+
+    code = "QUANT_PARAMS_IGNORED"
+
+
 class ConversionFailed(Refusal):
     """Rockchip's converter does not take the model, or the settings."""
 
     code = "CONVERSION_FAILED"
-
-
-class NpuHung(BackendError):
-    """The NPU has taken two jobs and not come back, over two lives of the agent."""
-
-    code = "NPU_HUNG"
-    reason = "npu-hung"
 
 
 class ModelMismatch(ManifestInvalid):
@@ -176,9 +225,17 @@ __all__ = [
     "HeadUndecided",
     "InputError",
     "LabelCountMismatch",
+    "MemoryExhausted",
+    "ModelFileBad",
     "ModelMismatch",
+    "NpuAbsent",
     "NpuHung",
+    "NpuPermissionDenied",
+    "NpuRuntimeMissing",
+    "NpuSubmitFailed",
+    "QuantParamsIgnored",
     "Refusal",
+    "RuntimeVersionMismatch",
     "SourceError",
     "StateError",
     "StreamStalled",

@@ -302,10 +302,9 @@ class Live:
         if not both_fit(vitals.memory_available(), len(made.model)):
             log.warning("bundle %s: memory does not hold two models; its cameras pause while the new one is tested", name)
             self.cameras.release(name)
-        options = BackendOptions(config.onnx.intra_op_threads, config.onnx.providers)
         device = on_device(made.artifact.backend)
         with self.long_step(f"golden-{name}", GOLDEN_S, f"testing {name} {ref.version} on golden pictures", on_device=device):
-            measured = golden.test(made, options)
+            measured = golden.test(made, BackendOptions.of(config))
         self.store.mark_tested(name, ref.digest)
         checklist.passed("golden", **measured)
 

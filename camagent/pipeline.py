@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from camagent import __version__, vitals
+from camagent import __version__, npu, vitals
 from camagent.backends import BackendOptions, bar_devices, installed, open_backend
 from camagent.backends.auxiliary import is_auxiliary
 from camagent.backends.onnx import OnnxProfiler, runtime_version
@@ -155,6 +155,7 @@ class Agent:
             trust_expires=trust["expires"],
             disk=vitals.disk(self.config.agent.state_dir),
             temperature=vitals.temperature(),
+            npu=npu.health(self.config.agent.device),
             outbox=msgspec.to_builtins(self.outbox.snapshot()),
             mqtt=msgspec.to_builtins(self.mqtt.snapshot()),
             allow_unsigned=self.config.agent.allow_unsigned,
@@ -239,12 +240,11 @@ class Agent:
             self.mqtt.send(Message(self.topics.of_camera(name, "available"), online, 1, retain=True))
 
     def _surroundings(self) -> Surroundings:
-        onnx = self.config.onnx
         return Surroundings(
             topics=self.topics,
             run=self.owner.run,
             qos=self.config.mqtt.qos,
-            options=BackendOptions(onnx.intra_op_threads, onnx.providers),
+            options=BackendOptions.of(self.config),
             clock=self.clock,
             send=lambda message: self.mqtt.send(message),  # noqa: PLW0108  not bound: the client changes with the configuration
             note_seq=self.outbox.note_seq,

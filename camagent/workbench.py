@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from camagent.backends import Backend, BackendOptions, open_backend
+from camagent.backends import Backend, BackendOptions, Cautious, open_backend
 from camagent.errors import BackendError
 from camagent.filters import FilterRule
 from camagent.frame import Candidates, Frame, Letterbox, Outcome, Prepared, StageCounts, TensorSpec
@@ -73,6 +73,7 @@ class Workbench:
         self._backend: Backend = self._call(lambda: open_backend(backend, model, options), open_s)
         self.inputs: Sequence[TensorSpec] = self._backend.inputs
         self.outputs: Sequence[TensorSpec] = self._backend.outputs
+        self.warnings: Sequence[str] = self._backend.warnings if isinstance(self._backend, Cautious) else ()
 
     def infer(self, tensor: NDArray[Any]) -> Arrays:
         """Outputs, copied: some runtimes use theirs again. Raises BackendError, also for outputs that are none."""

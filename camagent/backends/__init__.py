@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from threading import Lock
-from typing import Protocol
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from camagent.config import Config
 from camagent.errors import BackendError, NpuHung
 from camagent.frame import TensorSpec
 
@@ -24,7 +25,13 @@ class BackendOptions:
 
     intra_op_threads: int = 1
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
+    device: str = ""  # the SoC, where the configuration names it
     extra: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        """As a configuration has them."""
+        return cls(config.onnx.intra_op_threads, config.onnx.providers, config.agent.device)
 
 
 class Backend(Protocol):
@@ -49,6 +56,16 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Frees the model. May be called twice."""
+        ...
+
+
+@runtime_checkable
+class Cautious(Protocol):
+    """A backend that has something to say of the versions it runs on."""
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """Sentences about what was found when the model was opened, and did not keep it from running."""
         ...
 
 

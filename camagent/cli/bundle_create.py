@@ -16,7 +16,7 @@ from camagent import labels as label_lists
 from camagent.cli import create_advice
 from camagent.cli.create_advice import Advice, advise
 from camagent.cli.create_head import AUTO, recognised
-from camagent.cli.golden_request import GoldenRequest, golden_request, input_of, read_file
+from camagent.cli.golden_request import GoldenRequest, golden_request, input_of, picture_size, read_file
 from camagent.cli.head_param import head_params
 from camagent.cli.numbers import scale_of, triple_of
 from camagent.cli.size import size_of
@@ -28,6 +28,7 @@ from firmware_pkg.build import GoldenFile, ModelFile
 from firmware_pkg.limits import PICTURE_BYTES
 from firmware_pkg.manifest import Artifact, Golden, HeadSpec, Manifest, Thresholds
 from firmware_pkg.model_file import require_self_contained
+from firmware_pkg.rknn_file import read_rknn
 
 PLACEHOLDER = "0"
 
@@ -143,11 +144,13 @@ def _described(artifact: Artifact, content: bytes) -> Artifact:
 
 
 def _input_spec(artifacts: list[Artifact], contents: Mapping[str, bytes], size: tuple[int, int] | None) -> dict[str, object]:
-    """Width, height, layout and dtype: read from the first ONNX model, else from --size with the NPU's usual uint8 NHWC."""
+    """Width, height, layout and dtype: of the first ONNX model, else of the first Rockchip one, else --size as uint8 NHWC."""
     onnx = next((artifact for artifact in artifacts if artifact.backend == "onnx"), None)
     if onnx is None:
+        rknn = next((artifact for artifact in artifacts if artifact.backend == "rknn"), None)
+        size = size or (picture_size(read_rknn(contents[rknn.path]).inputs) if rknn else None)
         if size is None:
-            raise UsageError("the input's size is not known", fix="give --size WxH: only an ONNX model tells it by itself")
+            raise UsageError("the input's size is not known", fix="give --size WxH: this model does not tell it by itself")
         return {"width": size[0], "height": size[1], "layout": "nhwc", "dtype": "uint8"}
     require_self_contained(contents[onnx.path])
     backend = open_backend("onnx", contents[onnx.path], BackendOptions())

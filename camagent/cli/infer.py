@@ -56,7 +56,7 @@ def command(
     model = load_bundle(bundle, trust, config if config_path else None, backend=backend)
     manifest = model.manifest
     rule = FilterRule(manifest.thresholds.min_score if min_score is None else min_score, manifest.thresholds.nms_iou)
-    steps = Steps(model, rule, BackendOptions(config.onnx.intra_op_threads, config.onnx.providers))
+    steps = Steps(model, rule, BackendOptions.of(config))
     ref = ModelRef(name=manifest.name, version=manifest.version)
     folder = out or (None if as_json else DEFAULT_OUT)
     cameras = {name: camera for camera in reversed(config.camera) for name in (camera.name, camera.url)}

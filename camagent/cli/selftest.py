@@ -85,14 +85,13 @@ def _of_bundle(path: Path, trust: tuple[Path, ...], config_path: Path | None, na
     from camagent.selftest import run
 
     camera = _lender(config, name)
-    onnx = (config or Config()).onnx
     try:
         made = load_bundle(path, trust, config, golden=True)
     except UsageError:
         raise
     except CodedError as exc:
         return run.refused_report(exc, time.monotonic)
-    return run.bundle_report(made, BackendOptions(onnx.intra_op_threads, onnx.providers), camera, tell, time.monotonic)
+    return run.bundle_report(made, BackendOptions.of(config or Config()), camera, tell, time.monotonic)
 
 
 def test_of(loaded: Loaded) -> Report:

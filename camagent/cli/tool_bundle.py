@@ -27,9 +27,8 @@ def load_bundle(
     policy, asked = _policy(roots, config)
     try:
         with path.open("rb") as source:
-            made = load_model(
-                source, policy, backends=installed(), backend=backend, device=vitals.device(), golden=golden, whole=True
-            )
+            device = (config.agent.device if config else "") or vitals.device()
+            made = load_model(source, policy, backends=installed(), backend=backend, device=device, golden=golden, whole=True)
     except OSError as exc:
         raise InputError(f"the bundle {path} cannot be read: {exc.strerror}", fix="name a .cambundle file that exists") from exc
     if not asked or made.signature == "unsigned":
