@@ -14,7 +14,7 @@ import pytest
 from camagent import npu, vitals
 from firmware_pkg import soc
 from tests.support.board import Board
-from tests.support.other_user import as_other_user
+from tests.support.other_user import as_other_user, open_folders
 
 
 @pytest.fixture
@@ -118,9 +118,7 @@ _LOOK = "import sys; from camagent import npu; seen = npu.look(); print(seen.rea
 def test_a_file_that_this_user_may_not_open_is_seen_and_named(tmp_path: Path, node: str) -> None:
     prefix = as_other_user()
     root = replace(Board(), node=node).write(tmp_path / "board")
-    for folder in (tmp_path, *tmp_path.parents):  # pytest's own folder is 0700
-        if folder.stat().st_uid == os.getuid() and folder != Path("/"):
-            folder.chmod(folder.stat().st_mode | 0o055)
+    open_folders(tmp_path)
     (root / "dev" / node).chmod(0o600)
     command, shown = [*prefix, sys.executable, "-c", _LOOK], {**os.environ, "CAMAGENT_SYSROOT": str(root)}
     said = subprocess.run(command, capture_output=True, text=True, timeout=60, env=shown)

@@ -113,7 +113,9 @@ def telling(lines: Iterable[str]) -> list[str]:
 
 
 def _code(returned: object, said: Sequence[str]) -> str:
-    """The code's name: printed by RKNNLite, or the number where it hands that out."""
+    """The code's name: of the number where RKNNLite hands it out, else as it is printed."""
+    if isinstance(returned, int) and returned != -1 and returned in _CODES:
+        return _CODES[returned]
     if printed := _CODE.findall("\n".join(said)):
         return str(printed[-1])
-    return _CODES.get(returned, "") if isinstance(returned, int) and returned != -1 else ""
+    return ""
