@@ -346,7 +346,8 @@ def _picture_facts(picture: PictureFacts) -> HealthPicture:
 
 def _source_facts(source: SourceStatus) -> dict[str, Any]:
     return {
-        "state": source.state, "codec": source.codec, "decoder": source.decoder, "width": source.width, "height": source.height,
+        "state": source.state, "codec": source.codec, "decoder": source.decoder, "decoder_note": source.decoder_note or None,
+        "pixels": source.pixels or None, "width": source.width, "height": source.height,
         "key_interval": source.key_interval, "key_frames_only": source.key_frames_only, "time_source": source.time_source,
         "decoder_errors": source.decoder_errors, "corrupt": source.corrupt, "overloads": source.overloads,
         "unreadable": source.unreadable,

@@ -31,6 +31,8 @@ class SourceStatus:
     last_frame: float | None = None  # monotonic seconds: when the newest good frame's packet arrived
     codec: str = ""  # h264, hevc, mjpeg ..
     decoder: str = ""  # FFmpeg's name of the decoder in use
+    decoder_note: str = ""  # where its pictures are fetched from, or why software decodes in place of hardware
+    pixels: str = ""  # format of its pictures as they are read
     width: int = 0  # pixels of the newest frame
     height: int = 0
     key_interval: float | None = None  # seconds between key frames, over the last GOPs
@@ -58,7 +60,7 @@ class Tally:
         self.packets = self.decoded = self.decoder_errors = self.corrupt = self.overloads = 0
         self.sessions = self.unreadable = 0
         self.last_frame: float | None = None
-        self.codec = self.decoder = self.decoder_error = ""
+        self.codec = self.decoder = self.decoder_error = self.decoder_note = self.pixels = ""
         self.width = self.height = 0
         self.key_interval: float | None = None
         self.key_frames_only = False
@@ -106,6 +108,8 @@ class Tally:
             last_frame=self.last_frame,
             codec=self.codec,
             decoder=self.decoder,
+            decoder_note=self.decoder_note,
+            pixels=self.pixels,
             width=self.width,
             height=self.height,
             key_interval=self.key_interval,
