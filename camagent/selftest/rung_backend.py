@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from camagent.errors import BackendError
 from camagent.selftest import axis_input
@@ -78,8 +79,10 @@ def of_error(exc: BackendError) -> Cause:
     named = exc.code.lower().replace("_", "-")  # where the backend itself knows why, its code is the cause's name
     said = " ".join([exc.code, exc.what, *(str(value) for value in exc.evidence.values())])
     by_words = (name for words, name in _WORDS if re.search(words, said, re.IGNORECASE))
-    name = named if named in CAUSES else next(by_words, "model-file-bad")
-    return cause(name, {"the runtime says": exc.what, **exc.evidence}, margin=1.0)
+    evidence = {"what": exc.what, **exc.evidence}
+    if named in CAUSES:
+        return replace(cause(named, evidence, margin=1.0), fix=exc.fix)
+    return cause(next(by_words, "model-file-bad"), {"the runtime says": exc.what, **exc.evidence}, margin=1.0)
 
 
 def _sides(shape: tuple[int | None, ...]) -> str:

@@ -1,7 +1,7 @@
 """A camera's worker for hours, in a process of its own: python -m tests.support.long_day BUNDLE HOURS simulated|real.
 
-Every frame goes the whole way, from preprocessing to the message's bytes, with the counters of `health`. Simulated, the clock is
-this program's and frames come as fast as they are done; otherwise at 10 a second. Prints JSON: [hours, resident bytes] rows.
+Every frame goes the whole way, from preprocessing to the message's bytes, with the counters of `health`. Simulated, the clock
+is this program's and frames come as fast as they are done; otherwise at 10 a second. Prints JSON: [hours, resident bytes] rows.
 """
 
 from __future__ import annotations
