@@ -14,7 +14,7 @@ import pytest
 from camagent import npu, vitals
 from firmware_pkg import soc
 from tests.support.board import Board
-from tests.support.other_user import as_other_user, open_folders
+from tests.support.other_user import as_other_user, open_folder
 
 
 @pytest.fixture
@@ -115,11 +115,11 @@ _LOOK = "import sys; from camagent import npu; seen = npu.look(); print(seen.rea
 
 
 @pytest.mark.parametrize("node", ["dri/renderD129", "rknpu"])
-def test_a_file_that_this_user_may_not_open_is_seen_and_named(tmp_path: Path, node: str) -> None:
+def test_a_file_that_this_user_may_not_open_is_seen_and_named(node: str) -> None:
     prefix = as_other_user()
-    root = replace(Board(), node=node).write(tmp_path / "board")
-    open_folders(tmp_path)
-    (root / "dev" / node).chmod(0o600)
-    command, shown = [*prefix, sys.executable, "-c", _LOOK], {**os.environ, "CAMAGENT_SYSROOT": str(root)}
-    said = subprocess.run(command, capture_output=True, text=True, timeout=60, env=shown)
+    with open_folder() as place:
+        root = replace(Board(), node=node).write(place)
+        (root / "dev" / node).chmod(0o600)
+        command, shown = [*prefix, sys.executable, "-c", _LOOK], {**os.environ, "CAMAGENT_SYSROOT": str(root)}
+        said = subprocess.run(command, capture_output=True, text=True, timeout=60, env=shown)
     assert said.stdout.split() == ["False", f"/dev/{node}", "-rw-------", "0:0"], said.stderr

@@ -223,6 +223,29 @@ def test_none_is_an_error_with_a_reason_and_the_next_frame_may_work(opened: Open
     assert says in str(second.evidence["the runtime says"])  # the second time it is listened to
 
 
+@pytest.mark.parametrize(("code", "name"), [(-1, "NPU_SUBMIT_FAILED"), (-2, "NPU_HUNG"), (-4, "MEMORY_EXHAUSTED")])
+def test_a_code_that_rknnlite_overlooks_is_not(opened: Open, behave: Callable[..., None], code: int, name: str) -> None:
+    """RKNNLite 2.5.0 hands out the outputs of the run before, as if nothing had happened."""
+    behave(run=code, after=1)
+    backend = opened()
+    backend.infer(PICTURE)
+    error = refused(lambda: backend.infer(PICTURE // 2))
+    assert (error.code, error.evidence["returned"]) == (name, str(code))
+
+
+def test_a_type_that_no_runtime_takes_is_said(opened: Open) -> None:
+    error = refused(lambda: opened().infer(PICTURE.astype(np.float64)))
+    assert error.evidence["input"] == f"(1, {SIDE}, {SIDE}, 3) float64"
+
+
+def test_the_words_of_a_failure_are_heard_whichever_context_fails_next(opened: Open, behave: Callable[..., None]) -> None:
+    says = "E RKNN: [1] failed to submit!"
+    behave(fails="inference", says=[says])
+    cameras = [opened(), opened(), opened()]
+    refused(lambda: cameras[0].infer(PICTURE))
+    assert says in str(refused(lambda: cameras[0].infer(PICTURE)).evidence["the runtime says"])
+
+
 def test_versions_that_need_not_matter_are_warnings(
     opened: Open, board: Callable[..., Path], behave: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -18,7 +18,7 @@ from tests.support.agent import Agent, Listener, camagent, camera
 from tests.support.board import FAKE_RKNNLITE, RK3568, RK3588, Board
 from tests.support.broker import running
 from tests.support.bundles import blob_model, blob_picture, make_signed, make_unsigned, root_json, write_root
-from tests.support.other_user import UID, as_other_user, open_folders
+from tests.support.other_user import UID, as_other_user, open_folder
 from tests.support.rknn_models import rknn_file
 from tests.test_selftest_command import SCHEMA
 
@@ -204,14 +204,13 @@ def test_this_workstation_has_no_npu(tmp_path: Path) -> None:
     assert cause["evidence"]["device tree"] == "none"
 
 
-def test_a_file_that_is_there_and_closed_is_no_absent_npu(tmp_path: Path) -> None:
+def test_a_file_that_is_there_and_closed_is_no_absent_npu() -> None:
     prefix = as_other_user()
-    shown = Board().write(tmp_path / "board")
-    bundle = rockchip(tmp_path)
-    open_folders(tmp_path)
-    (shown / "dev/dri/renderD129").chmod(0o600)
-    command = [*prefix, sys.executable, "-m", "camagent", "selftest", "--bundle", str(bundle), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, **on(shown)})
+    with open_folder() as place:
+        shown, bundle = Board().write(place / "board"), rockchip(place)
+        (shown / "dev/dri/renderD129").chmod(0o600)
+        command = [*prefix, sys.executable, "-m", "camagent", "selftest", "--bundle", str(bundle), "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, **on(shown)})
     (cause,) = json.loads(done.stdout)["causes"]
     assert cause["id"] == "npu-permission-denied", done.stderr
     assert cause["evidence"]["closed"] == "/dev/dri/renderD129 -rw------- 0:0"

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from camagent.backends.rknn_preflight import doubts, driver_doubts, refined, require, version
+from camagent.backends.rknn_words import CANNOT_OPEN
 from camagent.errors import BackendError, NpuAbsent
 from camagent.npu import Npu
 from firmware_pkg.rknn_file import RknnFacts
@@ -105,7 +106,7 @@ def test_versions_are_read_as_they_are_written(text: str, parts: tuple[int, ...]
 
 
 def test_insmod_is_told_apart_from_rights() -> None:
-    said = NpuAbsent("the NPU's driver cannot be opened", evidence={"the runtime says": "need to insmod rknpu dirver!"}, fix="")
+    said = NpuAbsent(CANNOT_OPEN, evidence={"the runtime says": "need to insmod rknpu dirver!"}, fix="")
     assert refined(said, replace(BOARD, files=())).code == "NPU_ABSENT"
     assert refined(said, replace(BOARD, closed=CLOSED)).code == "NPU_PERMISSION_DENIED"
     assert refined(said, BOARD).code == "NPU_SUBMIT_FAILED"

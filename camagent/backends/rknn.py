@@ -102,11 +102,11 @@ class RknnBackend:
 class _Context:
     """One RKNNLite with its model on one core."""
 
-    def __init__(self, model: bytes, facts: RknnFacts, board: Npu, core: int) -> None:
-        """Raises BackendError."""
+    def __init__(self, model: bytes, facts: RknnFacts, board: Npu, core: int, failing: threading.Event) -> None:
+        """`failing`: set while calls of any context of the model fail: the next one's words are wanted. Raises BackendError."""
         self.core = core
         self._about = _both_sides(facts, board)
-        self._listen = False  # the call before failed: this one's words are wanted
+        self._failing = failing
         keep_stdout()
         with overhear() as words:
             lite = _new_lite()
@@ -115,6 +115,7 @@ class _Context:
             self._require("init_runtime", lite.init_runtime(**_core_mask(lite, board, core)), words, lite)
             said = lite.get_sdk_version()
         self._lite: Any = lite
+        self._run = _Run(lite)
         _GARBAGE.settle()
         self._reuses = "reuse_outputs" in inspect.signature(lite.inference).parameters
         self.warnings: Sequence[str] = _doubts(facts, board, str(said or ""), words)
@@ -122,14 +123,16 @@ class _Context:
     def infer(self, inputs: Arrays) -> Arrays:
         """See `Context.infer`."""
         kept = {"reuse_outputs": True} if self._reuses else {}
-        heard = overhear() if self._listen else contextlib.nullcontext(Words())
+        heard = overhear() if self._failing.is_set() else contextlib.nullcontext(Words())
+        self._run.code = 0
         with heard as words:
             outputs = self._lite.inference(inputs=list(inputs), **kept)
-        self._listen = outputs is None
         _GARBAGE.look()
-        if outputs is None or any(output is None for output in outputs):
+        if outputs is None or self._run.code or any(output is None for output in outputs):
+            self._failing.set()
             fed = ", ".join(f"{one.shape} {one.dtype}" for one in inputs)
-            raise explained("inference", None, words.lines, {"input": fed, **self._about})
+            raise explained("inference", self._run.code or None, words.lines, {"input": fed, **self._about})
+        self._failing.clear()
         # views of the runtime's own buffers, which the next call overwrites, perhaps another camera's
         return [np.array(output) for output in outputs] if self._reuses else outputs
 
@@ -143,6 +146,26 @@ class _Context:
             return
         lite.release()
         raise _Failed(call, returned, words, self._about)
+
+
+class _Run:
+    """rknn_run's return code. RKNNLite 2.5.0 gets it, overlooks it, and hands out the outputs of the run before (tried)."""
+
+    def __init__(self, lite: Any) -> None:
+        self.code = 0
+        self._run = getattr(lite.rknn_runtime, "run", None)
+        if self._run is not None:
+            lite.rknn_runtime.run = self
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """In RKNNLite's place; it turns what is raised here into None."""
+        assert self._run is not None
+        result = self._run(*args, **kwargs)
+        code = result[0] if isinstance(result, tuple) else result
+        if isinstance(code, int) and code:
+            self.code = code
+            raise RuntimeError(f"rknn_run returned {code}")
+        return result
 
 
 class _Failed(Exception):
@@ -159,9 +182,11 @@ class _Failed(Exception):
 
 
 def _join(key: bytes, model: bytes, facts: RknnFacts, board: Npu) -> Pool:
+    failing = threading.Event()
+
     def open_on(core: int) -> _Context:
         try:
-            return _Context(model, facts, board, core)
+            return _Context(model, facts, board, core, failing)
         except _Failed as exc:
             raise refined(exc.meaning(), npu.look(board.soc)) from exc
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TypeAlias
 
+from camagent.backends.rknn_words import CANNOT_OPEN
 from camagent.errors import (
     BackendError,
     ModelFileBad,
@@ -80,7 +81,7 @@ def _require_driver(npu: Npu) -> None:
 
 def refined(error: BackendError, npu: Npu) -> BackendError:
     """'need to insmod rknpu driver' is said of every failure to open it; where its files are there, it is another one."""
-    if not isinstance(error, NpuAbsent) or not npu.files:
+    if error.what != CANNOT_OPEN or not npu.files:
         return error
     if npu.closed:
         return NpuPermissionDenied("this user may not open the NPU", evidence={**error.evidence, **_rights(npu)}, fix=_LET_IN)

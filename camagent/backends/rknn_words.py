@@ -49,7 +49,11 @@ _OTHER_SOC = Meaning(ModelFileBad, "the model was built for another SoC", _REBUI
 _OPERATOR = Meaning(RuntimeVersionMismatch, "librknnrt does not know an operator of this model", _UPDATE)
 _DAMAGED = Meaning(ModelFileBad, "the NPU's runtime cannot read this model", _COPY)
 _LOCKED = Meaning(ModelFileBad, "the model is encrypted, or bound to another device", "convert it without encryption")
-_NO_DRIVER = Meaning(NpuAbsent, "the NPU's driver cannot be opened", "boot a kernel that has Rockchip's RKNPU driver")
+CANNOT_OPEN = "the NPU's driver cannot be opened"
+_NO_DRIVER = Meaning(NpuAbsent, CANNOT_OPEN, "boot a kernel that has Rockchip's RKNPU driver")
+_NO_BOARD = Meaning(
+    NpuAbsent, "RKNNLite does not know this board", "let it read /proc/device-tree/compatible: containers often hide that file"
+)  # fmt: skip
 _NO_MEMORY = Meaning(MemoryExhausted, "the NPU's runtime got no memory", "run fewer or smaller models, or raise the CMA pool")
 _LATE = Meaning(NpuHung, "the NPU did not come back in time", _RESTART)
 _REFUSED = Meaning(NpuSubmitFailed, "the NPU's driver refused a job", _RESTART)
@@ -69,12 +73,13 @@ _WORDS: tuple[tuple[str, Meaning], ...] = (
     (r"invalid rknn[ _](magic|form|from)", _DAMAGED),
     (r"decrypt_failed|key_invalid|soc_bind_failed", _LOCKED),
     (r"insmod rknpu|open rknpu|open rknn device|device_unavailable", _NO_DRIVER),
+    (r"specify the target|unsupported run platform|unsupported target", _NO_BOARD),
     (r"malloc|failed to allocate|out of memory|cannot allocate", _NO_MEMORY),
     (r"timeout|timed out", _LATE),
     (r"failed to submit", _REFUSED),
-    (r"cannot open shared object|can not find dynamic library|download the librknnrt", _NO_LIBRARY),
+    (r"cannot open shared object|can not find dynamic library|wrong elf class|invalid elf header", _NO_LIBRARY),
     (r"model_invalid|load model failed", _DAMAGED),
-    (r"param_invalid|input_invalid|output_invalid|setting inputs|ctx_invalid", _USED_WRONG),
+    (r"param_invalid|input_invalid|output_invalid|setting inputs|unsupport inputs|ctx_invalid", _USED_WRONG),
 )
 
 # rknn_api.h
@@ -100,7 +105,7 @@ def explained(call: str, returned: object, lines: Sequence[str], facts: Mapping[
     # of RKNN_ERR_FAIL nothing follows: it is every failure's
     heard = "\n".join([*said, code]).lower()
     meaning = next((meaning for words, meaning in _WORDS if re.search(words, heard)), _FAILED)
-    evidence: dict[str, object] = {"call": call, "returned": returned, "expected": "outputs" if returned is None else 0}
+    evidence: dict[str, object] = {"call": call, "returned": returned, "expected": "outputs" if call == "inference" else 0}
     evidence |= {"code": code} if code else {}
     evidence |= {"the runtime says": " | ".join(telling(said))} if said else {}
     return meaning.error(meaning.what, evidence={**evidence, **facts}, fix=meaning.fix)

@@ -6,6 +6,9 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -44,8 +47,10 @@ def as_other_user() -> list[str]:
     return prefix
 
 
-def open_folders(folder: Path) -> None:
-    """Lets everybody into a test's folder, which pytest keeps closed, and into those above it that are ours."""
-    for one in (folder, *folder.parents):
-        if one != Path("/") and one.stat().st_uid == os.getuid():
-            one.chmod(one.stat().st_mode | 0o055)
+@contextmanager
+def open_folder() -> Iterator[Path]:
+    """A folder that everybody may enter; pytest's own is root's."""
+    with tempfile.TemporaryDirectory(prefix="camagent-open-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder

@@ -14,6 +14,7 @@ import struct
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +34,7 @@ class Habits:
     fails: str = ""  # a method's name
     code: int = -1  # what it returns then; `inference` returns None
     says: list[str] = field(default_factory=list)  # what C prints then
+    run: int = 0  # what rknn_run returns: nobody looks at it, and the outputs are those of the run before
     after: int = 0  # good inferences before that
     leak: int = 42_430  # bytes per inference, in a reference cycle
     reuses: bool = True  # this version has reuse_outputs
@@ -72,6 +74,53 @@ def _c_prints(*lines: str) -> None:
     """Through C's stdio, whose stdout is buffered wherever it is no terminal."""
     for line in lines:
         _LIBC.puts(line.encode())
+
+
+class _Runtime:
+    """The part that RKNNLite keeps to itself."""
+
+    def __init__(self, data: bytes, habits: Habits, say: Callable[[str], None]) -> None:
+        (length,) = struct.unpack_from("<Q", data, 16)
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        self._session: Any = ort.InferenceSession(data[64 : 64 + length], options, providers=["CPUExecutionProvider"])
+        self._habits, self._say = habits, say
+        self._feeds: dict[str, Any] = {}
+        self._outputs: list[Any] = [np.zeros(one.shape, np.float32) for one in self._session.get_outputs()]
+        self._buffers: list[Any] = []
+        self._count = 0
+
+    def set_inputs(self, inputs: Any) -> None:
+        if not isinstance(inputs, list) or not all(isinstance(one, np.ndarray) for one in inputs):
+            raise TypeError("E Inputs are invalid.")
+        for one, wanted in zip(inputs, self._session.get_inputs(), strict=True):
+            tensor = np.moveaxis(one, 3, 1) if one.ndim == 4 else one
+            if list(tensor.shape) != list(wanted.shape) or not one.flags.c_contiguous:
+                raise ValueError(f"E Size of inputs[0] is invalid! {one.shape}")
+            if one.dtype.name not in ("uint8", "int8", "int16", "float16", "float32"):
+                raise ValueError(f"E Unsupport inputs[0].dtype: {one.dtype}")
+            self._feeds[wanted.name] = np.ascontiguousarray(tensor, np.float32)
+
+    def run(self, get_frame_id: bool) -> Any:
+        self._count += 1
+        code = self._habits.run if self._count > self._habits.after else 0
+        if code == 0:
+            self._outputs = self._session.run(None, self._feeds)
+        return (code, self._count) if get_frame_id else code
+
+    def get_outputs(self, reuse_outputs: bool) -> Any:
+        outputs = self._outputs
+        if self._habits.outputs == "int8":
+            outputs = [self._quantised(one) for one in outputs]
+        if not reuse_outputs:
+            return [one.copy() for one in outputs]
+        self._buffers = self._buffers or [np.empty_like(one) for one in outputs]
+        for buffer, one in zip(self._buffers, outputs, strict=True):
+            buffer[...] = one
+        return [buffer[...] for buffer in self._buffers]
+
+    def _quantised(self, output: Any) -> Any:
+        return np.clip(np.round(output / self._habits.scale) + self._habits.zero_point, -128, 127).astype(np.int8)
 
 
 class RKNNLite:
@@ -131,10 +180,7 @@ class RKNNLite:
             "W Query dynamic range failed. Ret code: RKNN_ERR_MODEL_INVALID. (If it is a static shape RKNN model, please "
             "ignore the above warning message.)"
         )
-        (length,) = struct.unpack_from("<Q", self.rknn_data, 16)
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        self.rknn_runtime = ort.InferenceSession(self.rknn_data[64 : 64 + length], options, providers=["CPUExecutionProvider"])
+        self.rknn_runtime = _Runtime(self.rknn_data, self.habits, self._say)
         return 0
 
     def inference(  # noqa: PLR0917  the vendor's signature
@@ -167,33 +213,15 @@ class RKNNLite:
             if self._count > self.habits.after and self._fails("inference"):
                 self._say("E Catch exception when running RKNN model.\nE Exception: RKNN run failed. error code: RKNN_ERR_FAIL")
                 return None
-            if not isinstance(inputs, list) or not all(isinstance(one, np.ndarray) for one in inputs):
-                self._say("E Inputs are invalid.")
+            try:
+                self.rknn_runtime.set_inputs(inputs)
+                self.rknn_runtime.run(False)
+            except Exception as exc:
+                self._say(f"E Catch exception when running RKNN model.\nE Traceback (most recent call last):\n{exc!r}")
                 return None
-            return self._run(inputs, reuse=reuse)
+            return self.rknn_runtime.get_outputs(reuse_outputs=reuse)
         finally:
             self._at_work.release()
-
-    def _run(self, inputs: list[Any], *, reuse: bool) -> Any:
-        feeds = {}
-        for one, wanted in zip(inputs, self.rknn_runtime.get_inputs(), strict=True):
-            tensor = np.moveaxis(one, 3, 1) if one.ndim == 4 else one
-            if list(tensor.shape) != list(wanted.shape) or not one.flags.c_contiguous:
-                self._say(f"E Size of inputs[0] is invalid! {one.shape}")
-                return None
-            feeds[wanted.name] = np.ascontiguousarray(tensor, np.float32)
-        outputs = self.rknn_runtime.run(None, feeds)
-        if self.habits.outputs == "int8":
-            outputs = [self._quantised(one) for one in outputs]
-        if not reuse:
-            return outputs
-        buffers = self.__dict__.setdefault("_buffers", [np.empty_like(one) for one in outputs])
-        for buffer, one in zip(buffers, outputs, strict=True):
-            buffer[...] = one
-        return [buffer[...] for buffer in buffers]
-
-    def _quantised(self, output: Any) -> Any:
-        return np.clip(np.round(output / self.habits.scale) + self.habits.zero_point, -128, 127).astype(np.int8)
 
     def _fails(self, method: str) -> bool:
         if self.habits.hangs == method:
