@@ -17,9 +17,9 @@ from typing import Any
 from camagent import vitals
 from firmware_pkg import soc
 
-# where RKNNLite's own loader and distributions' packages have it
-RUNTIME_PLACES = ("usr/lib", "usr/lib64", "usr/lib/aarch64-linux-gnu", "usr/local/lib", "lib", "lib64")
-RUNTIME_NAME = "librknnrt.so"
+# the only place where RKNNLite 2.5.0 looks (tried: neither the others nor LD_LIBRARY_PATH), and those where people put it
+RUNTIME = "usr/lib/librknnrt.so"
+_ELSEWHERE = ("usr/lib/aarch64-linux-gnu", "usr/lib64", "usr/local/lib", "lib64", "lib", "usr/bin")
 _RUNTIME_VERSION = re.compile(rb"librknnrt version: (\d+\.\d+\.\d+[0-9a-z]*)")
 _DRIVER_FILES = ("sys/kernel/debug/rknpu/version", "proc/rknpu/version", "sys/module/rknpu/version")
 _LOAD_FILES = ("sys/kernel/debug/rknpu/load", "proc/rknpu/load")
@@ -39,7 +39,8 @@ class Npu:
     reachable: bool  # enough of them may be opened
     tree_status: str  # `status` of the NPU's node in the device tree; "" where there is none
     driver: str  # version; "" where the kernel does not say it to this user
-    runtime: str  # path of librknnrt.so, "" where there is none
+    runtime: str  # path of librknnrt.so where it is looked for, "" where there is none
+    misplaced: str  # path of one that lies elsewhere, "" where none does
     runtime_version: str  # "" where the library does not say it
 
     @property
@@ -52,11 +53,12 @@ def look(device: str = "") -> Npu:
     """The board as it is now. `device`: the SoC, where the configuration names it."""
     files = tuple(_device_files())
     closed, reachable = _rights_of(files)
-    runtime = _runtime()
+    runtime = vitals.sysroot() / RUNTIME
+    there = runtime.is_file()
     return Npu(
         soc=device or vitals.device(), compatible=vitals.compatible(), files=files, closed=closed, reachable=reachable,
-        tree_status=_tree_status(), driver=_driver_version(), runtime=_shown(runtime) if runtime else "",
-        runtime_version=_runtime_version(runtime) if runtime else "",
+        tree_status=_tree_status(), driver=_driver_version(), runtime=_shown(runtime) if there else "",
+        misplaced="" if there else _misplaced(), runtime_version=_runtime_version(runtime) if there else "",
     )  # fmt: skip
 
 
@@ -131,9 +133,9 @@ def _driver_version() -> str:
     return ""
 
 
-def _runtime() -> Path | None:
-    places = (vitals.sysroot() / folder / RUNTIME_NAME for folder in RUNTIME_PLACES)
-    return next((place for place in places if place.is_file()), None)
+def _misplaced() -> str:
+    places = (vitals.sysroot() / folder / Path(RUNTIME).name for folder in _ELSEWHERE)
+    return next((_shown(place) for place in places if place.is_file()), "")
 
 
 def _runtime_version(library: Path) -> str:

@@ -44,7 +44,7 @@ def day_on_the_npu(tmp_path: Path, hours: float, warm_up: float, **habits: Any) 
     return slope(rockchip(tmp_path), hours, "simulated", warm_up, FAKE_RKNN=json.dumps(habits), **shown)
 
 
-@pytest.mark.full(seconds=950)
+@pytest.mark.full(seconds=1200)
 @pytest.mark.timeout(3000)
 def test_a_simulated_day_on_the_npu_does_not_grow(tmp_path: Path) -> None:
     assert day_on_the_npu(tmp_path, 24, 1) < LIMIT

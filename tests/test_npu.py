@@ -105,6 +105,14 @@ def test_the_npus_device_file_is_told_from_the_displays(show: Any, node: str) ->
     assert npu.look().files == (f"/dev/{node}",)
 
 
+@pytest.mark.parametrize("folder", ["usr/lib/aarch64-linux-gnu", "usr/lib64", "usr/local/lib"])
+def test_a_library_in_another_place_is_found_there(show: Any, folder: str) -> None:
+    root = show(runtime=None)
+    (root / folder).mkdir(parents=True)
+    (root / folder / "librknnrt.so").write_bytes(b"x")
+    assert (npu.look().runtime, npu.look().misplaced) == ("", f"/{folder}/librknnrt.so")
+
+
 def test_a_library_without_a_version_is_there_all_the_same(show: Any) -> None:
     root = show()
     (root / "usr/lib/librknnrt.so").write_bytes(b"")

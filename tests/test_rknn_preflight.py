@@ -14,7 +14,7 @@ from firmware_pkg.rknn_file import RknnFacts
 
 FACTS = RknnFacts(("rk3588",), "2.3.2", (), (), 6)
 BOARD = Npu("rk3588", ("radxa,rock-5b", "rockchip,rk3588"), ("/dev/dri/renderD129",), (), reachable=True, tree_status="okay",
-            driver="0.9.8", runtime="/usr/lib/librknnrt.so", runtime_version="2.3.2")  # fmt: skip
+            driver="0.9.8", runtime="/usr/lib/librknnrt.so", misplaced="", runtime_version="2.3.2")  # fmt: skip
 CLOSED = ("/dev/dri/renderD129 crw-rw---- 0:105",)
 
 
@@ -44,7 +44,9 @@ def test_equal_socs_are_one(target: str, soc: str) -> None:
         (replace(BOARD, files=()), "NPU_ABSENT", ("/dev/rknpu", "rk3588")),
         (replace(BOARD, files=(), tree_status="disabled"), "NPU_ABSENT", ("switched off", "disabled")),
         (replace(BOARD, closed=CLOSED, reachable=False), "NPU_PERMISSION_DENIED", ("renderD129 crw-rw----", "uid ")),
-        (replace(BOARD, runtime="", runtime_version=""), "NPU_RUNTIME_MISSING", ("/usr/lib", "2.3.2")),
+        (replace(BOARD, runtime="", runtime_version=""), "NPU_RUNTIME_MISSING", ("/usr/lib/librknnrt.so", "2.3.2")),
+        (replace(BOARD, runtime="", misplaced="/usr/lib64/librknnrt.so"), "NPU_RUNTIME_MISSING",
+         ("found = /usr/lib64/librknnrt.so", "looked for = /usr/lib/librknnrt.so")),
         (replace(BOARD, runtime_version="1.4.0"), "RUNTIME_VERSION_MISMATCH", ("1.4.0", "format 6")),
         (replace(BOARD, runtime_version="1.5.0"), "RUNTIME_VERSION_MISMATCH", ("1.5.0", "1.5.2")),
     ],

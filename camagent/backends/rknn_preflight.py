@@ -21,7 +21,7 @@ from camagent.errors import (
     NpuSubmitFailed,
     RuntimeVersionMismatch,
 )
-from camagent.npu import RUNTIME_NAME, RUNTIME_PLACES, Npu
+from camagent.npu import RUNTIME, Npu
 from firmware_pkg import soc
 from firmware_pkg.rknn_file import RknnFacts
 
@@ -58,12 +58,22 @@ def require(facts: RknnFacts, npu: Npu) -> None:
         )
     _require_driver(npu)
     if not npu.runtime:
-        raise NpuRuntimeMissing(
-            f"the NPU's runtime {RUNTIME_NAME} is not installed",
-            evidence={"looked in": ", ".join(f"/{place}" for place in RUNTIME_PLACES), "model's toolkit": facts.toolkit},
-            fix=f"copy {RUNTIME_NAME} of version {_plain(facts.toolkit)} or newer from Rockchip's rknn-toolkit2 to /usr/lib",
-        )
+        raise _without_runtime(facts, npu)
     _require_format(facts, npu)
+
+
+def _without_runtime(facts: RknnFacts, npu: Npu) -> NpuRuntimeMissing:
+    if npu.misplaced:
+        return NpuRuntimeMissing(
+            "the NPU's runtime lies where RKNNLite does not look",
+            evidence={"found": npu.misplaced, "looked for": f"/{RUNTIME}"},
+            fix=f"ln -s {npu.misplaced} /{RUNTIME}",
+        )
+    return NpuRuntimeMissing(
+        f"the NPU's runtime {RUNTIME.rpartition('/')[2]} is not installed",
+        evidence={"looked for": f"/{RUNTIME}", "model's toolkit": facts.toolkit},
+        fix=f"copy it, of version {_plain(facts.toolkit)} or newer, from Rockchip's rknn-toolkit2 to /{RUNTIME}",
+    )
 
 
 def _require_driver(npu: Npu) -> None:
