@@ -48,6 +48,14 @@ class Npu:
         """How many the NPU has; 0 for a SoC without one that is known."""
         return soc.NPU_CORES.get(soc.canonical(self.soc), 0)
 
+    def evidence(self) -> dict[str, str]:
+        """What speaks for an NPU being here, or against it."""
+        return {
+            "SoC": self.soc or "unknown",
+            "device tree": ", ".join(self.compatible) or "none",
+            "device files": ", ".join(self.files) or "neither /dev/rknpu nor a DRM node of the driver RKNPU",
+        }
+
 
 def look(device: str = "") -> Npu:
     """The board as it is now. `device`: the SoC, where the configuration names it."""

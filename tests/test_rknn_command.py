@@ -204,6 +204,24 @@ def test_this_workstation_has_no_npu(tmp_path: Path) -> None:
     assert cause["evidence"]["device tree"] == "none"
 
 
+@pytest.mark.parametrize("backend", ["rknn", "auto"])
+def test_a_model_for_npus_only_on_a_machine_without_one(tmp_path: Path, backend: str) -> None:
+    onnx = [{"path": "model.onnx", "backend": "onnx"}] if backend == "rknn" else []
+    path = make_unsigned(tmp_path, artifacts=[*onnx, {"path": "model.onnx", "backend": "rknn", "targets": ["rk3568"]}])
+    (tmp_path / "agent").mkdir()
+    agent = Agent(tmp_path / "agent", 1, camera(tmp_path, path, backend=backend))
+    done = camagent("selftest", "-c", str(agent.path), "--json", CAMAGENT_SYSROOT=str(tmp_path))
+    causes = {one["id"]: one for one in json.loads(done.stdout)["causes"]}
+    assert causes["npu-absent"]["evidence"]["what"] == "no NPU on this device"
+    assert causes["npu-absent"]["evidence"]["device tree"] == "none"
+    assert "rknn for rk3568" in causes["npu-absent"]["evidence"]["bundle has"]
+
+
+def test_a_model_for_another_board_is_the_bundles_fault(tmp_path: Path, board: Path) -> None:
+    _, report = selftest(rockchip(tmp_path, targets=("rk3568",)), **on(board))
+    assert report["causes"][0]["id"] == "bundle-refused"
+
+
 def test_a_file_that_is_there_and_closed_is_no_absent_npu() -> None:
     prefix = as_other_user()
     with open_folder() as place:

@@ -47,7 +47,7 @@ def require(facts: RknnFacts, npu: Npu) -> None:
     if not npu.cores and not npu.files:
         raise NpuAbsent(
             "no NPU on this device",
-            evidence={**_board(npu), "SoCs with one": ", ".join(sorted(soc.NPU_CORES))},
+            evidence={**npu.evidence(), "SoCs with one": ", ".join(sorted(soc.NPU_CORES))},
             fix='give the bundle an onnx artifact for this device, or set [[camera]] backend = "onnx"',
         )
     if not soc.fits(npu.soc, facts.targets):
@@ -81,7 +81,7 @@ def _require_driver(npu: Npu) -> None:
         off = npu.tree_status not in ("", "okay", "ok")
         raise NpuAbsent(
             "the NPU is switched off in the device tree" if off else "no NPU on this device: the kernel does not drive it",
-            evidence=_board(npu) | ({"NPU in the device tree": npu.tree_status} if npu.tree_status else {}),
+            evidence=npu.evidence() | ({"NPU in the device tree": npu.tree_status} if npu.tree_status else {}),
             fix="switch the node npu on with the board's overlay and reboot" if off
             else "boot a kernel with Rockchip's RKNPU driver (the vendor's, 5.10 or 6.1: mainline's rocket driver is another)",
         )  # fmt: skip
@@ -144,14 +144,6 @@ def version(text: str) -> Version:
     """`2.3.2 (429f97ae6b@2025-04-09)` or `1.6.0+81f21f4d` -> (2, 3, 2); empty where there is none."""
     found = re.search(r"(\d+)\.(\d+)\.(\d+)", text)
     return tuple(int(part) for part in found.groups()) if found else ()
-
-
-def _board(npu: Npu) -> dict[str, object]:
-    return {
-        "SoC": npu.soc or "unknown",
-        "device tree": ", ".join(npu.compatible) or "none",
-        "device files": ", ".join(npu.files) or "neither /dev/rknpu nor a DRM node of the driver RKNPU",
-    }
 
 
 def _plain(toolkit: str) -> str:
