@@ -1,7 +1,8 @@
 """A camera's worker for hours, in a process of its own: python -m tests.support.long_day BUNDLE HOURS simulated|real.
 
 Every frame goes the whole way, from preprocessing to the message's bytes, with the counters of `health`. Simulated, the clock
-is this program's and frames come as fast as they are done; otherwise at 10 a second. Prints JSON: [hours, resident bytes] rows.
+is this program's and frames come as fast as they are done; otherwise at 10 a second. Prints JSON: rows of hours, resident
+bytes, and those of them that are the process's own: pages of mapped files come and go as others need the page cache.
 """
 
 from __future__ import annotations
@@ -39,6 +40,11 @@ class SimulatedClock:
         return 1.8e9 + self.now
 
 
+def own_bytes() -> int:
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon:"))
+    return int(line.split()[1]) * 1024
+
+
 def main(bundle: Path, hours: float, pace: str) -> None:
     with bundle.open("rb") as source:
         policy = Policy(trusted=None, unsigned="allowed")
@@ -64,7 +70,7 @@ def main(bundle: Path, hours: float, pace: str) -> None:
             counters.window()
             npu.health()
         if number % every == 0:
-            samples.append([number / per_hour, vitals.rss_bytes()])
+            samples.append([number / per_hour, vitals.rss_bytes(), own_bytes()])
     steps.close()
     print(json.dumps(samples))
 
