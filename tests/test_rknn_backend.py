@@ -233,6 +233,16 @@ def test_a_code_that_rknnlite_overlooks_is_not(opened: Open, behave: Callable[..
     assert (error.code, error.evidence["returned"]) == (name, str(code))
 
 
+@pytest.mark.parametrize("method", ["load_rknn", "init_runtime", "inference"])
+def test_what_rknnlite_raises_is_an_error_with_its_words(opened: Open, behave: Callable[..., None], method: str) -> None:
+    behave(fails=method, raises="librknnrt.so: undefined symbol: rknn_dup_context")
+    error = refused(lambda: opened().infer(PICTURE))
+    assert (error.code, error.evidence["call"]) == ("NPU_SUBMIT_FAILED", method)
+    assert "undefined symbol" in error.evidence["returned"]
+    behave()
+    opened(rknn_file(blob_model(0.5))).infer(PICTURE)  # nothing that failed stands in the way
+
+
 def test_a_type_that_no_runtime_takes_is_said(opened: Open) -> None:
     error = refused(lambda: opened().infer(PICTURE.astype(np.float64)))
     assert error.evidence["input"] == f"(1, {SIDE}, {SIDE}, 3) float64"

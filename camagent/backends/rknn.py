@@ -12,7 +12,8 @@ import inspect
 import logging
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib import metadata
 from types import MappingProxyType
 from typing import Any
@@ -110,10 +111,14 @@ class _Context:
         keep_stdout()
         with overhear() as words:
             lite = _new_lite()
-            with sealed_file(model) as path:
-                self._require("load_rknn", lite.load_rknn(path), words, lite)
-            self._require("init_runtime", lite.init_runtime(**_core_mask(lite, board, core)), words, lite)
-            said = lite.get_sdk_version()
+            try:
+                with sealed_file(model) as path:
+                    self._require(words, "load_rknn", lite.load_rknn, path)
+                self._require(words, "init_runtime", partial(lite.init_runtime, **_core_mask(lite, board, core)))
+                said = _asked(words, self._about, "get_sdk_version", lite.get_sdk_version)
+            except BaseException:
+                lite.release()
+                raise
         self._lite: Any = lite
         self._run = _Run(lite)
         _GARBAGE.settle()
@@ -125,8 +130,12 @@ class _Context:
         kept = {"reuse_outputs": True} if self._reuses else {}
         heard = overhear() if self._failing.is_set() else contextlib.nullcontext(Words())
         self._run.code = 0
-        with heard as words:
-            outputs = self._lite.inference(inputs=list(inputs), **kept)
+        try:
+            with heard as words:
+                outputs = _asked(words, self._about, "inference", partial(self._lite.inference, inputs=list(inputs), **kept))
+        except _Failed as exc:
+            self._failing.set()
+            raise exc.meaning() from exc
         _GARBAGE.look()
         if outputs is None or self._run.code or any(output is None for output in outputs):
             self._failing.set()
@@ -140,12 +149,11 @@ class _Context:
         """Frees the context."""
         self._lite.release()
 
-    def _require(self, call: str, returned: object, words: Words, lite: Any) -> None:
+    def _require(self, words: Words, call: str, function: Callable[..., Any], *args: Any) -> None:
         """0 is the only good answer."""
-        if returned == 0:
-            return
-        lite.release()
-        raise _Failed(call, returned, words, self._about)
+        returned = _asked(words, self._about, call, function, *args)
+        if returned != 0:
+            raise _Failed(call, returned, words, self._about)
 
 
 class _Run:
@@ -179,6 +187,14 @@ class _Failed(Exception):
         """After the listening."""
         call, returned, words, about = self._said
         return explained(call, returned, words.lines, about)
+
+
+def _asked(words: Words, about: Mapping[str, object], call: str, function: Callable[..., Any], *args: Any) -> Any:
+    """What RKNNLite answers. It catches most of what its inner parts raise, and not all. Raises _Failed."""
+    try:
+        return function(*args)
+    except Exception as exc:  # a vendor's, of whatever kind
+        raise _Failed(call, f"{type(exc).__name__}: {exc}", words, about) from exc
 
 
 def _join(key: bytes, model: bytes, facts: RknnFacts, board: Npu) -> Pool:

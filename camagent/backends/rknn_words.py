@@ -96,14 +96,14 @@ def explained(call: str, returned: object, lines: Sequence[str], facts: Mapping[
 
     Args:
         call: RKNNLite's method.
-        returned: what it gave instead of 0 or outputs.
+        returned: what it gave instead of 0 or outputs; in words, what it raised.
         lines: what was printed meanwhile.
         facts: both sides, as far as they are known: the model's and the machine's.
     """
     said = [line for line in lines if not _TALK.match(line)]
     code = _code(returned, said)
     # of RKNN_ERR_FAIL nothing follows: it is every failure's
-    heard = "\n".join([*said, code]).lower()
+    heard = "\n".join([*said, code, returned if isinstance(returned, str) else ""]).lower()
     meaning = next((meaning for words, meaning in _WORDS if re.search(words, heard)), _FAILED)
     evidence: dict[str, object] = {"call": call, "returned": returned, "expected": "outputs" if call == "inference" else 0}
     evidence |= {"code": code} if code else {}

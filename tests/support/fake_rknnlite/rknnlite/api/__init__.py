@@ -33,6 +33,7 @@ class Habits:
     cores: int = 3
     fails: str = ""  # a method's name
     code: int = -1  # what it returns then; `inference` returns None
+    raises: str = ""  # .. or raises then
     says: list[str] = field(default_factory=list)  # what C prints then
     run: int = 0  # what rknn_run returns: nobody looks at it, and the outputs are those of the run before
     after: int = 0  # good inferences before that
@@ -228,6 +229,8 @@ class RKNNLite:
             time.sleep(3600)
         if self.habits.fails != method:
             return False
+        if self.habits.raises:
+            raise OSError(self.habits.raises)
         if method != "init_runtime":
             _c_prints(*self.habits.says)
         return True
