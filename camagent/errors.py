@@ -123,27 +123,31 @@ class Busy(Refusal):
 
 
 class BackendError(Refusal):
-    """The model cannot be loaded or run."""
+    """The model cannot be loaded or run. `reason` is what a camera says while it waits for that to change."""
 
     code = "BACKEND_FAILED"
+    reason = "bundle-refused"
 
 
 class NpuAbsent(BackendError):
     """There is no NPU here, or the kernel does not drive it."""
 
     code = "NPU_ABSENT"
+    reason = "npu-absent"
 
 
 class NpuPermissionDenied(BackendError):
     """The NPU is there and this user may not open it."""
 
     code = "NPU_PERMISSION_DENIED"
+    reason = "npu-permission-denied"
 
 
 class NpuRuntimeMissing(BackendError):
     """The library that drives the NPU, or its Python package, is not installed or cannot be loaded."""
 
     code = "NPU_RUNTIME_MISSING"
+    reason = "npu-runtime-missing"
 
 
 class RuntimeVersionMismatch(BackendError):

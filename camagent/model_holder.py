@@ -222,11 +222,16 @@ class ModelHolder:
             older.steps.close()
 
     def _refuse(self, exc: CodedError, bundle: UsableBundle | None = None) -> None:
-        code = exc.reason if isinstance(exc, NpuHung) else "no-bundle" if isinstance(exc, _NOTHING_THERE) else "bundle-refused"
-        refusal = Finding(code, f"{exc.code}: {exc.what} ({exc.fix})")
+        refusal = Finding(_reason(exc), f"{exc.code}: {exc.what} ({exc.fix})")
         if refusal != self.refused:
             log.error("%s: %s", self._camera.name, exc.render())
         self.refused = refusal
         self._errors[exc.code] += 1
         if bundle is not None and bundle.trial is not None and not isinstance(exc, NpuHung):  # no bundle's fault
             self._habits.tell_failed(bundle, exc)
+
+
+def _reason(exc: CodedError) -> str:
+    if isinstance(exc, BackendError):
+        return exc.reason
+    return "no-bundle" if isinstance(exc, _NOTHING_THERE) else "bundle-refused"
