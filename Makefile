@@ -11,6 +11,9 @@ MODEL ?=
 INPUT ?=
 OPTIONS ?= --head yolov8 --labels coco80 --scale 0.00392157
 
+# make deb: for these architectures; both where none is named
+ARCH ?=
+
 # make bench: options of bench.peers
 PEERS ?=
 
@@ -19,7 +22,7 @@ PIXEL_TESTS := tests/heads tests/test_config.py tests/test_first_use.py tests/te
   tests/test_preprocess.py tests/test_rtsp.py tests/test_sources_corrupt.py tests/test_sources_files.py \
   tests/test_sources_masks.py tests/test_topics_agent.py
 
-.PHONY: help demo test test-full test-pixels lint format bench docs clean
+.PHONY: help demo test test-full test-pixels lint format bench deb docs clean
 
 help:
 	@echo "make demo MODEL=m.onnx INPUT=clip.mp4 OPTIONS='--head ..'   build a bundle, run it, draw what it sees"
@@ -29,6 +32,8 @@ help:
 	@echo "make lint        ruff and mypy"
 	@echo "make bench       what frames, heads and a verification cost, beside what they must cost and beside others (an hour);"
 	@echo "                 PEERS='--write docs/performance.md' writes the page anew"
+	@echo "make deb         dist/camagent_*.deb for arm64 and amd64: everything but Python itself, for cameras without a network;"
+	@echo "                 ARCH=arm64 for one of them"
 	@echo "make docs        write the JSON Schemas of docs/schemas anew"
 
 $(VENV)/.installed: pyproject.toml
@@ -72,6 +77,11 @@ bench: $(VENV)/.installed
 	$(BIN)/python -m bench.verify
 	$(BIN)/python -m bench.heads
 	$(BIN)/python -m bench.peers $(PEERS)
+
+deb: $(VENV)/.installed
+	@.ci/debian-packages debhelper
+	@$(BIN)/pip install --quiet --disable-pip-version-check '.[deb]'
+	UV=$(abspath $(BIN))/uv PYTHON=$(abspath $(BIN))/python debian/build $(ARCH)
 
 docs: $(VENV)/.installed
 	$(BIN)/python .ci/write-schemas docs/schemas
