@@ -127,6 +127,8 @@ def test_nothing_secret_is_packed_from_a_running_agent(
         }  # fmt: skip
         told: dict[str, Any] = {name: json.loads(data) for name, data in found.items() if name.endswith(".json")}
         assert told["versions.json"]["libraries"]["av"]
+        assert told["versions.json"]["ffmpeg"]["libavcodec"].count(".") == 2
+        assert {"soc", "driver", "runtime", "runtime_version"} <= set(told["machine.json"]["npu"])
         assert told["status.json"]["pid"] == agent.pid
         assert {body["camera"] for body in told["status.json"]["cameras"]} == {"front", "porch", "gate"}
         keys = {row["key"]: row for row in told["config.json"]["keys"]}

@@ -8,11 +8,12 @@ import re
 import sys
 import tomllib
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
 
-from camagent import __version__, vitals
+from camagent import __version__, npu, vitals
 from camagent.audit import Audit
 from camagent.clock import SystemClock
 from camagent.config import Agent
@@ -29,16 +30,18 @@ def versions() -> dict[str, Any]:
     return {
         "camagent": __version__, "python": sys.version, "executable": sys.executable,
         "libraries": {name: _version(name) for name in names},
+        "ffmpeg": _ffmpeg(),
     }  # fmt: skip
 
 
 def machine() -> dict[str, Any]:
-    """Kernel, distribution, SoC, memory, disk, temperature, clock."""
+    """Kernel, distribution, SoC, NPU with driver and runtime, memory, disk, temperature, clock."""
     system, release = platform.uname(), _os_release()
     return {
         "kernel": f"{system.system} {system.release} {system.version}", "architecture": system.machine, "distribution": release,
         "device": vitals.device(), "memory_available": vitals.memory_available(), "temperature": vitals.temperature(),
         "clock_synchronised": vitals.clock_synchronised(), "time": SystemClock().wall(), "user": os.geteuid(),
+        "npu": asdict(npu.look()),
         "devices": {name: _node(Path(name)) for name in ("/dev/rknpu", "/dev/dri", "/dev/dma_heap", "/dev/mpp_service")},
     }  # fmt: skip
 
@@ -93,6 +96,16 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
+
+
+def _ffmpeg() -> dict[str, str]:
+    """Of the FFmpeg that decodes; what kept it from being loaded where it is not."""
+    try:
+        import av  # noqa: PLC0415
+    except (ImportError, OSError) as exc:
+        return {"problem": printable(exc)}
+    libraries = {name: ".".join(map(str, numbers)) for name, numbers in av.library_versions.items()}
+    return {"release": av.ffmpeg_version_info, **libraries}
 
 
 def _os_release() -> str | None:
