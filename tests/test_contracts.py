@@ -20,6 +20,7 @@ PLUMBING |= {"npu", "pulse", "watchdog", "lives", "vigil", "failed_start", "stan
 # the way of a frame, in order
 STAGES = {"sources", "preprocess", "backends", "heads", "filters", "messages", "outbox", "mqtt", "models"}
 ASSEMBLY = {
+    "agent",
     "steps",
     "camera",
     "cameras",
@@ -36,7 +37,7 @@ ASSEMBLY = {
     "probing",
     "reader",
     "workbench",
-}  # only these import stages; steps and camera are pipeline's own parts
+}  # only these import stages; steps and camera are the agent's own parts
 ABOVE = {"cli", "sinks", "__main__", "jobs", "control", "web", "selftest", "profiling", "comparing"}
 ABOVE |= {"unit", "installation", "support"}
 
@@ -129,6 +130,7 @@ def test_only_the_assembly_imports_stages() -> None:
 def test_only_commands_web_control_and_selftest_import_the_pipeline() -> None:
     for file, own, other in edges():
         assert other != "pipeline" or own in PIPELINE_USERS, f"{file} imports pipeline"
+        assert other != "agent" or own == "pipeline", f"{file} imports agent: get it from pipeline"
         assert other != "cli" or own in {"cli", "__main__"}, f"{file} imports cli"
 
 

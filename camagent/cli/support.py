@@ -56,7 +56,7 @@ def command(path: Path, output: Path, pictures: bool, as_json: bool) -> None:
     scrubber = secrets.Scrubber(_secrets(document))
     state_dir = loaded.config.agent.state_dir if loaded else facts.state_dir_of(document)
     values: dict[str, Any] = {
-        "versions.json": facts.versions(),
+        "versions.json": facts.versions(_ffmpeg()),
         "machine.json": facts.machine(),
         "config.json": facts.configuration(loaded, document, problem),
         "status.json": facts.agent(state_dir),
@@ -94,6 +94,15 @@ def _secrets(document: Mapping[str, Any]) -> Iterator[str]:
     yield from secrets.of_document(document)
     yield from secrets.of_environment(os.environ, document)
     yield from secrets.of_files([*secrets.files_of(document), *files])
+
+
+def _ffmpeg() -> Mapping[str, str]:
+    try:
+        from camagent.pipeline import ffmpeg_versions
+
+        return ffmpeg_versions()
+    except (ImportError, OSError) as exc:  # a library that does not load may be what help is wanted with
+        return {"problem": printable(exc)}
 
 
 def _service() -> dict[str, Any]:

@@ -29,6 +29,12 @@ DEVICES = {"v4l2m2m": "video*", "rkmpp": "mpp_service"}
 _UNSEEN = 64  # packets before the first picture that are kept
 
 
+def ffmpeg_versions() -> dict[str, str]:
+    """Of the FFmpeg that decodes here: its release, and each library's own number."""
+    libraries = {name: ".".join(map(str, numbers)) for name, numbers in av.library_versions.items()}
+    return {"release": av.ffmpeg_version_info, **libraries}
+
+
 def check_name(camera: str, wanted: str) -> None:
     """Refuses a decoder that this FFmpeg does not have, while the configuration is being read.
 

@@ -24,13 +24,13 @@ AUDIT_LINES = 500
 _NAME = re.compile(r"^[A-Za-z0-9._-]+")
 
 
-def versions() -> dict[str, Any]:
-    """Of the agent and of every library that it may use."""
+def versions(ffmpeg: Mapping[str, str]) -> dict[str, Any]:
+    """Of the agent, of every library that it may use, and of the FFmpeg in one of them."""
     names = sorted({found[0] for line in requires("camagent") or () if (found := _NAME.match(line)) and "extra ==" not in line})
     return {
         "camagent": __version__, "python": sys.version, "executable": sys.executable,
         "libraries": {name: _version(name) for name in names},
-        "ffmpeg": _ffmpeg(),
+        "ffmpeg": dict(ffmpeg),
     }  # fmt: skip
 
 
@@ -96,16 +96,6 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
-
-
-def _ffmpeg() -> dict[str, str]:
-    """Of the FFmpeg that decodes; what kept it from being loaded where it is not."""
-    try:
-        import av  # noqa: PLC0415
-    except (ImportError, OSError) as exc:
-        return {"problem": printable(exc)}
-    libraries = {name: ".".join(map(str, numbers)) for name, numbers in av.library_versions.items()}
-    return {"release": av.ffmpeg_version_info, **libraries}
 
 
 def _os_release() -> str | None:
