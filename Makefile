@@ -22,7 +22,7 @@ PIXEL_TESTS := tests/heads tests/test_config.py tests/test_first_use.py tests/te
   tests/test_preprocess.py tests/test_rtsp.py tests/test_sources_corrupt.py tests/test_sources_files.py \
   tests/test_sources_masks.py tests/test_topics_agent.py
 
-.PHONY: help demo test test-full test-pixels lint format bench deb docs clean
+.PHONY: help demo test test-again test-full test-pixels lint format bench deb docs clean
 
 help:
 	@echo "make demo MODEL=m.onnx INPUT=clip.mp4 OPTIONS='--head ..'   build a bundle, run it, draw what it sees"
@@ -53,6 +53,12 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed
 	@.ci/debian-packages
 	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not full"
+
+# what has just failed, one after the other; more than a few is no matter of time
+test-again: $(VENV)/.installed
+	@$(BIN)/python -c "import json, sys; n = len(json.load(open('.pytest_cache/v/cache/lastfailed'))); \
+	  sys.exit(f'{n} tests failed: too many to blame the machine') if n > 5 else print(f'{n} failed beside others; again, alone')"
+	$(PYTEST) --last-failed --last-failed-no-failures none -m "not full"
 
 test-full: $(VENV)/.installed
 	@.ci/debian-packages
