@@ -91,7 +91,7 @@ def _section(results: Results, name: str) -> str:
     return (
         f"### {_SECTIONS.get(name, name)} at {results.fps[name]:g} fps{clip}\n\n"
         + table(("", "ms of CPU per frame", "memory, MiB", "start-up, s"), rows)
-        + f"\ncamagent beside the limit: **{beside.text()} ms = {share.text()} x decoding**.\n"
+        + f"\nBeside the limit, camagent takes **{beside.text()} ms = {share.text()} x decoding**.\n"
     )
 
 

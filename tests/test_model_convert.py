@@ -288,8 +288,14 @@ def test_names_of_strangers_do_no_harm(tmp_path: Path, capsys: Capture, text: st
 def test_a_cancelled_conversion_leaves_nothing_behind(tmp_path: Path, private: Path, how: signal.Signals) -> None:
     model, out = save(tmp_path / "m.onnx", detect_network, "hang"), tmp_path / "m.rknn"
     command = [sys.executable, "-m", "camagent", "model", "convert", str(model), *INPUT, "--target", "rk3568", "-o", str(out)]
+    # who starts the tests in the background has SIGINT ignored, and every child inherits that
+    heeding = [
+        sys.executable,
+        "-c",
+        "import os, signal, sys; signal.signal(2, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])",
+    ]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ | {"TMPDIR": str(private)}
+        [*heeding, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ | {"TMPDIR": str(private)}
     ) as process:
         worker = within(30, partial(worker_of, private))
         process.send_signal(how)
