@@ -41,6 +41,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     hangs: int = 0  # such ends before this life without one good call since
 
 
+_RECORD = msgspec.json.Decoder(Record)
+
+
 @dataclass(frozen=True, slots=True)
 class Heritage:
     """What follows from the life before."""
@@ -127,7 +130,7 @@ class Lives:
 
     def _read(self) -> Record | None:
         try:
-            return msgspec.json.decode(self._path.read_bytes(), type=Record)
+            return _RECORD.decode(self._path.read_bytes())
         except FileNotFoundError:
             return None
         except (OSError, msgspec.DecodeError) as exc:
