@@ -70,8 +70,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return EXIT_USAGE
     except click.ClickException as exc:
         path = exc.ctx.command_path if isinstance(exc, click.UsageError) and exc.ctx else "camagent"
-        click.echo(f"error[USAGE]: {printable(exc.format_message(), 1000)}\n  fix: see '{path} --help'", err=True)
-        return EXIT_USAGE
+        return _refuse(UsageError(exc.format_message(), fix=f"see '{path} --help'"))
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except BrokenPipeError:
@@ -95,7 +94,9 @@ def exit_code(exc: CodedError) -> int:
 
 
 def _refuse(exc: CodedError) -> int:
-    click.echo(exc.render(), err=True)
+    from camagent.cli.telling import tell
+
+    tell(exc)
     return exit_code(exc)
 
 
@@ -111,10 +112,10 @@ def _internal(exc: Exception) -> int:
     if os.environ.get("CAMAGENT_DEBUG"):
         traceback.print_exc()
     where = traceback.extract_tb(exc.__traceback__)[-1]
-    click.echo(
-        f"error[INTERNAL]: {type(exc).__name__}: {printable(exc)}\n"
-        f"  evidence: at = {os.path.basename(where.filename)}:{where.lineno}, camagent = {__version__}\n"  # noqa: PTH119
-        "  fix: this is a defect in camagent; run again with CAMAGENT_DEBUG=1 and report what it prints",
-        err=True,
+    at = f"{os.path.basename(where.filename)}:{where.lineno}"  # noqa: PTH119
+    defect = CodedError(
+        f"{type(exc).__name__}: {printable(exc)}",
+        evidence={"at": at, "camagent": __version__},
+        fix="this is a defect in camagent; run again with CAMAGENT_DEBUG=1 and report what it prints",
     )
-    return EXIT_FINDING
+    return _refuse(defect)

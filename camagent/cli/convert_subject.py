@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from camagent.cli.contract import Contract, bundle_of, input_spec, is_bundle, model_bytes
 from camagent.cli.model_facts import shown
+from camagent.cli.telling import warn
 from camagent.errors import ConversionFailed, InputError, UsageError, printable
 from camagent.pipeline import BackendOptions, TensorSpec, Workbench, is_auxiliary, named_frames, prepare
 from camagent.rockchip.convert import Job
@@ -71,10 +72,7 @@ def calibration(folder: Path, spec: InputSpec, door: Door, limit: int, advance: 
         click.echo(f"note: {limit} of {len(tensors)} pictures, evenly spread; --pictures N takes more", err=True)
         tensors = [tensors[index * len(tensors) // limit] for index in range(limit)]
     if len(tensors) < FEW:
-        click.echo(
-            f"warning[FEW_PICTURES]: {len(tensors)} pictures calibrate poorly; some {FEW} to 100 of the camera's own scenes do",
-            err=True,
-        )
+        warn("FEW_PICTURES", f"{len(tensors)} pictures calibrate poorly; some {FEW} to 100 of the camera's own scenes do")
     return tensors
 
 

@@ -16,6 +16,7 @@ from camagent.cli.create_head import known_of
 from camagent.cli.golden_request import golden_request, input_of
 from camagent.cli.model_facts import ModelFacts, Subject, doubts, facts_of, pictures, shown, subject
 from camagent.cli.size import size_of
+from camagent.cli.telling import tell, warn_unsigned
 from camagent.errors import HeadUndecided, NpuAbsent, NpuRuntimeMissing, UsageError, printable
 from camagent.pipeline import BackendOptions, TensorSpec, Workbench
 from firmware_pkg import build as builder
@@ -55,7 +56,7 @@ def inspect(
     """
     found = subject(model)
     if found.bundle is not None:
-        click.echo(f"warning[UNSIGNED]: {printable(model)} was not verified; 'camagent bundle verify' does that", err=True)
+        warn_unsigned(printable(model))
     names = label_lists.read(labels) if labels else found.bundle.manifest.label_names if found.bundle else ()
     facts = facts_of(found, size, len(names) or None)
     draft, known = _pictures(found, facts, names, golden, min_score)
@@ -73,7 +74,7 @@ def inspect(
     if undecided is None:
         return EXIT_DONE
     if not as_json:
-        click.echo(undecided.render(), err=True)
+        tell(undecided)
     return EXIT_UNDECIDED
 
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from camagent import config_file
-from camagent.cli import EXIT_DONE, EXIT_FINDING, EXIT_UNDECIDED
+from camagent import config_file, language
+from camagent.cli import EXIT_DONE, EXIT_FINDING, EXIT_UNDECIDED, telling
 from camagent.config import Camera, Config
 from camagent.errors import CodedError, InputError, UsageError, printable
 
@@ -68,7 +68,7 @@ def command(
     except UsageError:
         raise
     except CodedError as exc:  # an agent that does not answer, a state directory that cannot be owned: nothing was tested
-        click.echo(exc.render(), err=True)
+        telling.tell(exc)
         return EXIT_UNDECIDED
     _show(report, as_json=as_json)
     if target is not None:
@@ -171,7 +171,8 @@ def _show(report: Report, *, as_json: bool) -> None:
 
     from camagent.selftest.terminal import render
 
-    render(report, Console(highlight=False))
+    console = Console(highlight=False)
+    render(report, console, language.of(console))
 
 
 def _target(path: Path | None) -> int | None:
@@ -188,7 +189,7 @@ def _write(target: int, report: Report, *, pictures: bool) -> None:
     from camagent.selftest.html import page
 
     with os.fdopen(target, "wb") as file:
-        file.write(page(report, pictures=pictures).encode())
+        file.write(page(report, pictures=pictures, tongue=language.chosen()).encode())
         file.truncate()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from camagent import config_file
+from camagent import config_file, language
 from camagent.cli import EXIT_FINDING
 from camagent.cli.options import config_option
+from camagent.cli.telling import warn
 from camagent.errors import CodedError, UsageError, printable
 
 if TYPE_CHECKING:
@@ -67,7 +69,7 @@ def install(root: Path | None, enable: bool, now: bool, as_json: bool) -> None:
     done = _work("install", steps, as_json=as_json)
     if warning:
         fix = "call the camagent that lies in the image"
-        click.echo(f"warning[SERVICE_UNREACHABLE]: {printable(warning)}\n  fix: {fix}", err=True)
+        warn("SERVICE_UNREACHABLE", printable(warning), fix)
     if not as_json and target.is_here and any(one.outcome == "written" for one in done):
         click.echo("next:")
         for line in _NEXT:
@@ -109,7 +111,7 @@ def status(path: Path, as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps(body))
     else:
-        for line in lines_of(body):
+        for line in lines_of(body, language.of(sys.stdout)):
             click.echo(line)
     return 0 if client else EXIT_FINDING
 

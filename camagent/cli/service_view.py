@@ -9,6 +9,7 @@ from typing import Any
 
 from camagent.errors import printable
 from camagent.installation import is_booted
+from camagent.language import ENGLISH, Tongue
 from camagent.unit import NAME
 
 TOOL_S = 10.0
@@ -36,7 +37,7 @@ def unit_facts() -> dict[str, str] | None:
     return dict(line.split("=", 1) for line in ran.stdout.splitlines() if "=" in line)
 
 
-def lines_of(body: Mapping[str, Any]) -> Iterator[str]:
+def lines_of(body: Mapping[str, Any], tongue: Tongue = ENGLISH) -> Iterator[str]:
     """The same for people."""
     yield _unit_line(body["unit"])
     answer = body["agent"]
@@ -46,9 +47,9 @@ def lines_of(body: Mapping[str, Any]) -> Iterator[str]:
     agent = answer.get("agent") or {}
     name, version, uptime = agent.get("agent"), agent.get("version"), agent.get("uptime", 0.0)
     yield f"agent {printable(name)}: camagent {printable(version)}, pid {body['pid']}, up {_duration(uptime)}"
-    yield from _troubles(agent)
+    yield from _troubles(agent, tongue)
     for camera in answer.get("cameras", ()):
-        yield _camera_line(camera)
+        yield _camera_line(camera, tongue)
     for bundle, facts in sorted((answer.get("bundles") or {}).items()):
         trial = f", on trial: {printable(facts['trial'])}" if facts.get("trial") else ""
         yield f"bundle {printable(bundle)}: {printable(facts.get('current') or 'none runs')}{trial}"
@@ -69,10 +70,10 @@ def _unit_line(facts: Mapping[str, str] | None) -> str:
     )
 
 
-def _troubles(agent: Mapping[str, Any]) -> Iterator[str]:
+def _troubles(agent: Mapping[str, Any], tongue: Tongue) -> Iterator[str]:
     mqtt = agent.get("mqtt") or {}
     if mqtt.get("code"):
-        yield f"  MQTT: {printable(mqtt['code'])}: {printable(mqtt.get('detail') or '')}"
+        yield f"  MQTT: {tongue.because(printable(mqtt['code']), printable(mqtt.get('detail') or ''))}"
     if (agent.get("trust") or {}).get("root") is None and not agent.get("allow_unsigned"):
         yield "  no trust root: camagent trust install root.json"
     if (agent.get("config") or {}).get("error"):
@@ -83,9 +84,9 @@ def _troubles(agent: Mapping[str, Any]) -> Iterator[str]:
         yield f"  the watchdog ended the life before this one: {printable(agent['watchdog']['last_abort'])}"
 
 
-def _camera_line(camera: Mapping[str, Any]) -> str:
+def _camera_line(camera: Mapping[str, Any], tongue: Tongue) -> str:
     reason, fps = camera.get("reason"), camera.get("fps", 0.0)
-    why = f": {printable(reason)}: {printable(camera.get('detail') or '', 400)}" if reason else ""
+    why = f": {tongue.because(printable(reason), printable(camera.get('detail') or '', 400))}" if reason else ""
     return f"camera {printable(camera.get('camera'))}: {printable(camera.get('state'))}, {fps:g} fps{why}"
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from camagent import vitals
+from camagent.cli.telling import warn_unsigned
 from camagent.clock import SystemClock
 from camagent.config import Config
 from camagent.errors import InputError, printable
@@ -33,7 +34,7 @@ def load_bundle(
         raise InputError(f"the bundle {path} cannot be read: {exc.strerror}", fix="name a .cambundle file that exists") from exc
     if not asked or made.signature == "unsigned":
         how = "verify it with --trust root.json or -c camagent.toml" if not asked else "agent.allow_unsigned lets it pass"
-        click.echo(f"warning[UNSIGNED]: {printable(path)} was not verified; {how}", err=True)
+        warn_unsigned(printable(path), how)
     return made
 
 
