@@ -89,10 +89,6 @@ class Tongue:
         """`a, b, c`."""
         return ("、" if self.catalogue else ", ").join(items)
 
-    def joined(self, sentences: Iterable[str]) -> str:
-        """Sentences behind each other."""
-        return ("" if self.catalogue else " ").join(sentences)
-
     def cause(self, cause: str) -> Entry | None:
         """A cause of the self-test in words; None in English, whose words stand in `selftest`."""
         return self.catalogue.causes.get(cause) if self.catalogue else None

@@ -52,6 +52,15 @@ def nodes() -> Iterator[ast.AST]:
         yield from ast.walk(tree)
 
 
+def dotted(node: ast.AST) -> str:
+    """`a.b.c`; names with commas between them of a tuple; nothing for anything else."""
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    if isinstance(node, ast.Tuple):
+        return ", ".join(map(dotted, node.elts))
+    return node.id if isinstance(node, ast.Name) else ""
+
+
 def literals(node: ast.AST) -> Iterator[str]:
     """The strings of an expression that are codes."""
     for inner in ast.walk(node):
@@ -59,6 +68,7 @@ def literals(node: ast.AST) -> Iterator[str]:
             yield inner.value
 
 
+@cache
 def codes() -> set[str]:
     """Every code that an error or warning can have: of a class, in an answer's dictionary, of a warning."""
     found: set[str] = set()
@@ -68,13 +78,13 @@ def codes() -> set[str]:
                 targets = (
                     line.targets if isinstance(line, ast.Assign) else [line.target] if isinstance(line, ast.AnnAssign) else []
                 )
-                if targets and re.search(r"\bcode\b", ast.unparse(targets[0])) and isinstance(line, ast.Assign | ast.AnnAssign):
+                if targets and re.search(r"\bcode\b", dotted(targets[0])) and isinstance(line, ast.Assign | ast.AnnAssign):
                     found |= set(literals(line.value)) if line.value else set()
         elif isinstance(node, ast.Dict):
             for key, value in zip(node.keys, node.values, strict=True):
                 if isinstance(key, ast.Constant) and key.value == "code":
                     found |= set(literals(value))
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) in {"warn", "telling.warn"}:
+        elif isinstance(node, ast.Call) and dotted(node.func) in {"warn", "telling.warn"}:
             found |= set(literals(node.args[0]))
     return found
 
@@ -102,15 +112,16 @@ def texts() -> Iterator[tuple[str, str]]:
         yield from ((f"{kind}.{key}", text) for key, text in getattr(catalogue(), kind).items())
 
 
+@cache
 def said() -> set[str]:
     """Every sentence that `say` is given; a name stands for the constants that its module assigns to it."""
     found: set[str] = set()
     for file, tree in trees():
         if not any(name.startswith("camagent.language") for name in imported(ROOT / file)) and file != "camagent/language.py":
             continue
-        named = {ast.unparse(node.targets[0]): node.value for node in ast.walk(tree) if isinstance(node, ast.Assign)}
+        named = {dotted(node.targets[0]): node.value for node in ast.walk(tree) if isinstance(node, ast.Assign)}
         for node in ast.walk(tree):
-            if not isinstance(node, ast.Call) or ast.unparse(node.func) not in SAY:
+            if not isinstance(node, ast.Call) or dotted(node.func) not in SAY:
                 continue
             given = node.args[0]
             sentence = named.get(ast.unparse(given), given) if isinstance(given, ast.Name) else given
@@ -156,6 +167,29 @@ def test_what_is_said_is_translated_with_the_same_placeholders() -> None:
 def test_fixed_sentences_stand_in_the_code_as_they_are() -> None:
     there = {node.value for node in nodes() if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     assert set(catalogue().sentences) - there == set()
+    assert whys() - set(catalogue().sentences) == set()
+    assert len(whys()) > 12
+
+
+@cache
+def whys() -> set[str]:
+    """Why a step was left out, where that is a sentence as it stands; those with particulars stay in English."""
+    given: list[ast.expr] = []
+    for node in nodes():
+        if isinstance(node, ast.Call) and dotted(node.func) in {"checklist.skipped", "Skipped"}:
+            given.append(node.args[1])
+        elif isinstance(node, ast.Call) and dotted(node.func) == "Outcome" and isinstance(node.args[1], ast.Dict):
+            keys = (ast.unparse(key) if key else "" for key in node.args[1].keys)
+            given += [value for key, value in zip(keys, node.args[1].values, strict=True) if key == "'why'"]
+    given += [
+        node.value
+        for file, tree in trees()
+        if file in {"camagent/selftest/run.py", "firmware_pkg/checklist.py"}
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and dotted(node.targets[0]) in {"why", "reached"}
+    ]
+    parts = [part for one in given for part in ((one.body, one.orelse) if isinstance(one, ast.IfExp) else (one,))]
+    return {part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str) and part.value}
 
 
 @pytest.mark.parametrize(("place", "text"), list(texts()), ids=lambda value: value if re.match(r"[a-z]+\.", value) else "")

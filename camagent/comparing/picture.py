@@ -107,6 +107,4 @@ def _sheet(height: int) -> Pixels:
 
 
 def _write(sheet: Pixels, text: str, at: tuple[int, int], color: tuple[int, int, int], size: float) -> None:
-    """The font has ASCII only."""
-    plain = printable(text, 90).encode("ascii", "backslashreplace").decode()
-    cv2.putText(sheet, plain, at, _FONT, size, color, 1, cv2.LINE_AA)
+    cv2.putText(sheet, printable(text, 90), at, _FONT, size, color, 1, cv2.LINE_AA)

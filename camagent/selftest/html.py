@@ -187,6 +187,8 @@ def _step(tongue: Tongue, step: StepReport) -> ET.Element:
     numbers = words.measured(step)
     refused = tongue.code(str(numbers.get("code"))) if step.status == "fail" else None
     means = tag("p", refused.means) if refused else None
+    if set(numbers) == {"why"}:
+        numbers["why"] = tongue.sentence(str(numbers["why"]))
     return tag("article", header, means, _facts(numbers) if numbers else None, class_="card step")
 
 

@@ -36,7 +36,7 @@ def headline(report: Report, tongue: Tongue = ENGLISH) -> str:
     if report.verdict == "healthy":
         left_out = tongue.listed(printable(step.id, 64) for step in report.steps if step.status == "skip")
         fine = tongue.say("Healthy: no fault found. If nothing is published, there was nothing to see.")
-        return tongue.joined([fine, tongue.say("Not checked: {steps}.", steps=left_out)] if left_out else [fine])
+        return f"{fine} {tongue.say('Not checked: {steps}.', steps=left_out)}" if left_out else fine
     if report.verdict == "fault":
         first = printable(report.causes[0].id, 64) if report.causes else "?"
         more = len(report.causes) - 1
