@@ -34,7 +34,7 @@ help:
 	@echo "                 PEERS='--write docs/performance.md' writes the page anew"
 	@echo "make deb         dist/camagent_*.deb for arm64 and amd64: everything but Python itself, for cameras without a network;"
 	@echo "                 ARCH=arm64 for one of them"
-	@echo "make docs        write the JSON Schemas of docs/schemas anew"
+	@echo "make docs        write the JSON Schemas of docs/schemas and the Chinese table of causes anew"
 
 $(VENV)/.installed: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "camagent needs Python 3.11 or 3.12: name one with make PYTHON=.."; exit 1; }
@@ -91,6 +91,7 @@ deb: $(VENV)/.installed
 
 docs: $(VENV)/.installed
 	$(BIN)/python .ci/write-schemas docs/schemas
+	$(BIN)/python .ci/write-causes docs/self-test-causes.zh-CN.md
 
 clean:
 	rm -rf $(VENV) .venv-* build dist *.egg-info camagent-out .pytest_cache .mypy_cache .ruff_cache .hypothesis
