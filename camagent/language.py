@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
 
@@ -132,9 +132,11 @@ ENGLISH = Tongue()
 
 
 def of(stream: Written | None, environ: Mapping[str, str] = os.environ) -> Tongue:
-    """The language for what is written to `stream`: English where its encoding has no Chinese characters."""
+    """The language for what is written to `stream`: English where its encoding has no Chinese, and in systemd's journal."""
     wanted = chosen(environ)
-    return wanted if wanted is ENGLISH or _can_write(getattr(stream, "encoding", None) or "ascii") else ENGLISH
+    if wanted is ENGLISH or stream is None or not _can_write(stream.encoding or "ascii"):
+        return ENGLISH
+    return ENGLISH if _is_journal(stream, environ.get("JOURNAL_STREAM", "")) else wanted
 
 
 def chosen(environ: Mapping[str, str] = os.environ) -> Tongue:
@@ -149,6 +151,18 @@ def chinese() -> Tongue:
     """Simplified Chinese."""
     text = (files("camagent") / "languages" / "zh_CN.toml").read_bytes()
     return Tongue(msgspec.toml.decode(text, type=Catalogue))
+
+
+def _is_journal(stream: Written, journal: str) -> bool:
+    """`journal`: device and inode, as systemd tells a service where its log goes; its language is that of the whole system."""
+    if not journal:
+        return False
+    written: Any = getattr(stream, "file", stream)  # a rich console has its stream there
+    try:
+        file = os.fstat(written.fileno())
+    except (AttributeError, OSError, ValueError):  # no file of the system's
+        return False
+    return journal == f"{file.st_dev}:{file.st_ino}"
 
 
 def _can_write(encoding: str) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -104,6 +106,24 @@ def test_a_wrong_option_is_told_in_chinese() -> None:
     assert other.returncode == english.returncode == 2
     assert other.stderr.startswith("error[USAGE]: 命令的用法不对。\n  处理：")
     assert english.stderr == "error[USAGE]: No such option '--no-such-option'.\n  fix: see 'camagent infer --help'\n"
+
+
+def test_the_journal_is_written_in_english(tmp_path: Path) -> None:
+    """What the service says when it cannot start, on a system that is Chinese as a whole."""
+    arguments = [sys.executable, "-m", "camagent", "run", *misspelt(tmp_path)[2:]]
+    said = []
+    for is_journal in (True, False):
+        reader, writer = os.pipe()
+        file = os.fstat(writer)
+        environ = {**os.environ, **CHINESE, "JOURNAL_STREAM": f"{file.st_dev}:{file.st_ino + (not is_journal)}"}
+        with os.fdopen(reader, "rb") as pipe:
+            done = subprocess.run(arguments, stderr=writer, timeout=120, env=environ, check=False)
+            os.close(writer)
+            said.append(pipe.read().decode())
+        assert done.returncode == 2
+    assert not HAN.search(said[0])
+    assert HAN.search(said[1])
+    assert said[0].split("\n", 1)[1] in said[1]
 
 
 @pytest.mark.parametrize("make", [tampered, broken, misspelt])
