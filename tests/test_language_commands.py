@@ -137,12 +137,12 @@ def test_a_terminal_without_chinese_gets_english_and_no_traceback(tmp_path: Path
     assert bare.stderr == english.stderr
 
 
-def picture(folder: Path) -> Path:
-    """A red object on grey, 640 x 640."""
-    drawn = np.full((640, 640, 3), 90, np.uint8)
-    drawn[320:480, 160:320] = (0, 0, 255)
+def picture(folder: Path, side: int = 640) -> Path:
+    """A red object on grey, a square of so many pixels."""
+    drawn = np.full((4, 4, 3), 90, np.uint8)
+    drawn[2, 1] = (0, 0, 255)
     path = folder / "scene.png"
-    cv2.imwrite(str(path), drawn)
+    cv2.imwrite(str(path), cv2.resize(drawn, (side, side), interpolation=cv2.INTER_NEAREST))
     return path
 
 
@@ -177,6 +177,19 @@ def test_chinese_labels_go_from_a_file_to_json_terminal_and_picture(tmp_path: Pa
     assert 0.1 < ink["han"].mean() < 0.5, "letters on a filled label"
     for other in ("boxes", "marks"):
         assert (ink["han"] ^ ink[other]).mean() > 0.1, f"it is drawn as {other}"
+
+
+def test_chinese_letters_are_not_smaller_than_can_be_read(tmp_path: Path) -> None:
+    heights = {}
+    for name, labels in {"han": LABELS, "latin": ("person", "box")}.items():
+        bundle, scene = created(tmp_path, name, labels), picture(tmp_path, 200)
+        assert camagent("infer", str(bundle), str(scene), "--out", str(tmp_path / name)).returncode == 0
+        shown = cv2.imread(str(tmp_path / name / "scene.jpg"))
+        assert shown is not None
+        column = shown[:98, 51].astype(int)  # the label's left edge, above the box
+        heights[name] = int((np.abs(column - 90).max(axis=1) > 40).sum())
+    assert heights["han"] >= 14, "餐 takes as many rows"
+    assert 5 <= heights["latin"] < heights["han"]
 
 
 def test_chinese_labels_pass_the_checklist_of_a_terminal_without_chinese(tmp_path: Path) -> None:
