@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import re
+import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -149,8 +150,8 @@ def chosen(environ: Mapping[str, str] = os.environ) -> Tongue:
 @cache
 def chinese() -> Tongue:
     """Simplified Chinese."""
-    text = (files("camagent") / "languages" / "zh_CN.toml").read_bytes()
-    return Tongue(msgspec.toml.decode(text, type=Catalogue))
+    text = (files("camagent") / "languages" / "zh_CN.toml").read_text("utf-8")
+    return Tongue(msgspec.convert(tomllib.loads(text), Catalogue))
 
 
 def _is_journal(stream: Written, journal: str) -> bool:
