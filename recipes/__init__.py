@@ -1,1 +1,1 @@
-"""Recipes: from pictures to a signed bundle. They stand above camagent, are not installed with it, and need the extra `recipes`."""
+"""Recipes: from pictures to a bundle. They stand above camagent and are not installed with it; the extra is `recipes`."""

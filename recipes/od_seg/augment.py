@@ -14,7 +14,7 @@ _LEFT = 0.3  # of a box's area that must still be in the picture
 
 
 def augment(sample: Sample, rng: np.random.Generator) -> Sample:
-    """What a camera might have made of it. Same size of picture and of map; objects cut by more than two thirds lose their box."""
+    """What a camera might have made of it. Sizes stay; objects of which less than a third is left lose their box."""
     if rng.random() < 0.5:
         sample = mirrored(sample)
     if rng.random() < 0.7:
@@ -39,8 +39,8 @@ def moved(sample: Sample, zoom: float, shift: tuple[float, float]) -> Sample:
     width, height = sample.size
     edge = np.array([width, height] * 2, np.float32)
     away = np.array([shift[0] * width, shift[1] * height] * 2, np.float32)
-    boxes = (sample.boxes - edge / 2) * np.float32(zoom) + edge / 2 + away
-    inside = np.clip(boxes, 0, edge)
+    boxes = ((sample.boxes - edge / 2) * np.float32(zoom) + edge / 2 + away).astype(np.float32)
+    inside = np.clip(boxes, 0, edge).astype(np.float32)
     kept = _area(inside) >= _LEFT * _area(boxes)
     return Sample(picture, inside[kept], sample.class_ids[kept], areas)
 
@@ -65,7 +65,9 @@ def recoloured(sample: Sample, rng: np.random.Generator) -> Sample:
 def _warped(image: NDArray[np.uint8], zoom: float, shift: tuple[float, float], how: int, fill: int) -> NDArray[np.uint8]:
     height, width = image.shape[:2]
     middle = (width / 2 - 0.5, height / 2 - 0.5)  # of pixel centres
-    matrix = np.array([[zoom, 0, middle[0] * (1 - zoom) + shift[0] * width], [0, zoom, middle[1] * (1 - zoom) + shift[1] * height]])
+    matrix = np.array(
+        [[zoom, 0, middle[0] * (1 - zoom) + shift[0] * width], [0, zoom, middle[1] * (1 - zoom) + shift[1] * height]]
+    )
     border = (fill, fill, fill) if image.ndim == 3 else (fill,)
     made: NDArray[np.uint8] = cv2.warpAffine(image, matrix, (width, height), flags=how, borderMode=cv2.BORDER_CONSTANT,
                                              borderValue=border).astype(np.uint8)  # fmt: skip

@@ -68,8 +68,10 @@ def plants(world: World, rng: np.random.Generator) -> list[Plant]:
         while at < 80 and rng.random() < 0.9:
             made.append(_stand(road, _post(side), at, side * (behind + 0.5)))
             at += lamp_every
-        for _ in range(int(rng.poisson(4))):
-            made.append(_stand(road, _tree(rng), float(rng.uniform(9, 90)), side * (behind + float(rng.uniform(1.5, 14)))))
+        made += [
+            _stand(road, _tree(rng), float(rng.uniform(9, 90)), side * (behind + float(rng.uniform(1.5, 14))))
+            for _ in range(int(rng.poisson(4)))
+        ]
         for _ in range(int(rng.poisson(1.6))):
             thing = (_bin, _board, _bush)[rng.integers(3)](rng)
             made.append(_stand(road, thing, float(rng.uniform(6, 40)), side * (behind + float(rng.uniform(0.3, 4)))))
@@ -91,13 +93,17 @@ def _houses(canvas: Canvas, road: Road, rng: np.random.Generator) -> None:
             back = road.half + float(rng.uniform(7, 16))
             wide, deep, tall = (float(value) for value in rng.uniform((8, 8, 4), (16, 14, 16)))
             x, z = road.place(float(along), side * (back + wide / 2))
-            color = _vary(rng, ((188, 170, 148), (160, 92, 74), (200, 196, 188), (132, 138, 146), (214, 190, 140))[rng.integers(5)])
-            for face in box((-wide / 2, wide / 2, -deep / 2, deep / 2), (-wide / 2, wide / 2, -deep / 2, deep / 2), 0, tall, color):
+            color = _vary(
+                rng, ((188, 170, 148), (160, 92, 74), (200, 196, 188), (132, 138, 146), (214, 190, 140))[rng.integers(5)]
+            )
+            for face in box(
+                (-wide / 2, wide / 2, -deep / 2, deep / 2), (-wide / 2, wide / 2, -deep / 2, deep / 2), 0, tall, color
+            ):
                 _wall(canvas, face, x, z, tall)
 
 
 def _wall(canvas: Canvas, face: Face, x: float, z: float, tall: float) -> None:
-    points = face.points + (x, 0, z)
+    points = face.points + np.array((x, 0, z))
     if np.cross(points[1] - points[0], points[2] - points[0]) @ (points[0] - (0, canvas.view.height, 0)) < 0:
         return
     canvas.ground(points, face.color)
@@ -105,8 +111,8 @@ def _wall(canvas: Canvas, face: Face, x: float, z: float, tall: float) -> None:
     for low in np.arange(1.2, tall - 1.5, 3.0):
         for share in np.arange(0.1, 0.9, 0.2):
             start, end = origin + along * share, origin + along * (share + 0.1)
-            window = [start + (0, low, 0), end + (0, low, 0), end + (0, low + 1.4, 0), start + (0, low + 1.4, 0)]
-            canvas.ground(np.array(window), shade(face.color, 0.55))
+            foot = np.array([start, end, end, start])
+            canvas.ground(foot + np.array([(0, y, 0) for y in (low, low, low + 1.4, low + 1.4)]), shade(face.color, 0.55))
 
 
 def _lines(canvas: Canvas, road: Road, rng: np.random.Generator) -> None:
@@ -135,7 +141,7 @@ def _slabs(canvas: Canvas, road: Road, rng: np.random.Generator, edge: float, ou
     """The joints of a sidewalk's slabs."""
     if rng.random() < 0.5:
         for start in np.arange(2.0, 34.0, 1.2):
-            canvas.ground(road.strip(*sorted((edge, outer)), start, start + 0.05), shade(color, 0.86))
+            canvas.ground(road.strip(min(edge, outer), max(edge, outer), start, start + 0.05), shade(color, 0.86))
 
 
 def _patches(canvas: Canvas, road: Road, rng: np.random.Generator, color: Color) -> None:
@@ -155,13 +161,16 @@ def _texture(canvas: Canvas, rng: np.random.Generator, strength: float) -> None:
     width, height = canvas.size
     for share in (8, 2):
         rough = rng.normal(0, strength, (height // share + 1, width // share + 1)).astype(np.float32)
-        large = cv2.resize(rough, (width, height), interpolation=cv2.INTER_LINEAR)
+        large = cv2.resize(rough, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.float32, copy=False)
         part = canvas.picture[max(0, int(canvas.view.horizon(canvas.size))) :]
         brighter(part, large[len(large) - len(part) :])
 
 
 def _tree(rng: np.random.Generator) -> Solid:
-    tall, color = float(rng.uniform(3.5, 9)), _vary(rng, ((58, 92, 44), (76, 104, 50), (112, 96, 44), (52, 74, 52))[rng.integers(4)])
+    tall, color = (
+        float(rng.uniform(3.5, 9)),
+        _vary(rng, ((58, 92, 44), (76, 104, 50), (112, 96, 44), (52, 74, 52))[rng.integers(4)]),
+    )
     crown = tall * float(rng.uniform(0.2, 0.32))
     blobs = [
         Face(plate(tall - crown + float(dy) * crown, crown * float(r), 14, x=float(dx) * crown), shade(color, float(tone)))
@@ -184,9 +193,10 @@ def _bin(rng: np.random.Generator) -> Solid:
 def _board(rng: np.random.Generator) -> Solid:
     """An advertisement: large, on two legs, no sign."""
     wide, low = float(rng.uniform(0.9, 1.8)), float(rng.uniform(0.8, 1.6))
-    sheet = pane("front", 0.0, (-wide, wide), (low, low + wide * 1.1), tuple(float(v) for v in rng.uniform(60, 230, 3)))  # type: ignore[arg-type]
+    sheet = pane("front", 0.0, (-wide, wide), (low, low + wide * 1.1), _any_color(rng, 60, 230))
     legs = [flat([(x, 0), (x, low)], (90, 90, 92), 0.1) for x in (-wide * 0.7, wide * 0.7)]
-    picture = pane("front", 0.0, (-wide * 0.7, wide * 0.2), (low + wide * 0.3, low + wide * 0.7), tuple(float(v) for v in rng.uniform(40, 240, 3)))  # type: ignore[arg-type]  # fmt: skip
+    rows = (low + wide * 0.3, low + wide * 0.7)
+    picture = pane("front", 0.0, (-wide * 0.7, wide * 0.2), rows, _any_color(rng, 40, 240))
     return Solid((*legs, sheet, picture), 0.1, wide * 2, low + wide, turns=True)
 
 
@@ -195,6 +205,11 @@ def _bush(rng: np.random.Generator) -> Solid:
     blobs = [Face(plate(size * 0.7 + float(dy) * size, size * 0.7, 12, x=float(dx) * size), shade(color, float(tone)))
              for dx, dy, tone in rng.uniform((-1, -0.2, 0.75), (1, 0.4, 1.2), (5, 3))]  # fmt: skip
     return Solid(tuple(blobs), 0.1, size * 2, size * 2, turns=True)
+
+
+def _any_color(rng: np.random.Generator, darkest: float, lightest: float) -> Color:
+    red, green, blue = (float(value) for value in rng.uniform(darkest, lightest, 3))
+    return red, green, blue
 
 
 def _vary(rng: np.random.Generator, color: Color) -> Color:

@@ -1,4 +1,4 @@
-"""What a data set is labelled with: objects in boxes, and areas. `dataset.toml` says it, `labels.txt` repeats it for the bundle."""
+"""What a data set is labelled with: objects in boxes, and areas. `dataset.toml` says it; `labels.txt` is the bundle's list."""
 
 from __future__ import annotations
 
@@ -35,13 +35,14 @@ def read_classes(folder: Path) -> Classes:
         found = msgspec.toml.decode(path.read_bytes(), type=Classes)
     except OSError as exc:
         raise InputError(
-            f"{printable(path)} cannot be read: {exc.strerror}", evidence={"expected": f"{CONFIG} with boxes = [..], areas = [..]"},
+            f"{printable(path)} cannot be read: {exc.strerror}",
+            evidence={"expected": f"{CONFIG} with boxes = [..], areas = [..]"},
             fix=f"write {CONFIG} beside the pictures: it says which labels are boxes and which are areas",
         ) from exc  # fmt: skip
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise InputError(
-            f"{printable(path)} is no list of classes: {printable(exc)}", evidence={"expected": "boxes = [..] and areas = [..]"},
-            fix="mend the line that is named",
+            f"{printable(path)} is no list of classes: {printable(exc)}",
+            evidence={"expected": "boxes = [..] and areas = [..]"}, fix="mend the line that is named",
         ) from exc  # fmt: skip
     twice = sorted({name for name in found.labels if found.labels.count(name) > 1})
     if twice or not found.boxes:

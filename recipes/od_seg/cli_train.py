@@ -148,9 +148,13 @@ def _words(epoch: Epoch, total: int) -> str:
 
 def _command(source: Source, settings: Settings, weights: Path | None) -> str:
     parts = ["--data", str(source.data)] if source.data else ["--scenes", str(source.scenes)]
-    named = {"epochs": settings.epochs, "batch": settings.batch, "rate": settings.rate, "clip": settings.clip, "seed": settings.seed,
-             "device": settings.device, "workers": settings.workers}  # fmt: skip
-    parts += [word for name, value in named.items() for word in (f"--{name}", f"{value:g}" if isinstance(value, float) else str(value))]
+    named = {"epochs": settings.epochs, "batch": settings.batch, "rate": settings.rate, "clip": settings.clip,
+             "seed": settings.seed, "device": settings.device, "workers": settings.workers}  # fmt: skip
+    parts += [
+        word
+        for name, value in named.items()
+        for word in (f"--{name}", f"{value:g}" if isinstance(value, float) else str(value))
+    ]
     parts += ["--weights", weights.name] if weights else []
     return f"python -m recipes.od_seg train {shlex.join(parts)} -o od_seg.pt"
 

@@ -58,8 +58,10 @@ def document(sample: Sample, classes: Classes, picture: str) -> bytes:
     shapes = [_area(sample.areas == index, name) for index, name in enumerate(classes.areas, len(classes.boxes))]
     shapes += [_box(box, classes.labels[int(index)]) for box, index in zip(sample.boxes, sample.class_ids, strict=True)]
     width, height = sample.size
-    whole = {"version": VERSION, "flags": {}, "shapes": [shape for shape in shapes if shape], "imagePath": picture,
-             "imageData": None, "imageHeight": height, "imageWidth": width}  # fmt: skip
+    whole: dict[str, Any] = {
+        "version": VERSION, "flags": {}, "shapes": [shape for shape in shapes if shape], "imagePath": picture,
+        "imageData": None, "imageHeight": height, "imageWidth": width,
+    }  # fmt: skip
     return (json.dumps(whole, indent=1) + "\n").encode()
 
 
@@ -174,4 +176,12 @@ def _area(inside: NDArray[np.bool_], label: str) -> dict[str, Any] | None:
 
 
 def _shape(label: str, points: list[list[float]] | list[list[int]], kind: str) -> dict[str, Any]:
-    return {"label": label, "points": points, "group_id": None, "description": "", "shape_type": kind, "flags": {}, "mask": None}
+    return {
+        "label": label,
+        "points": points,
+        "group_id": None,
+        "description": "",
+        "shape_type": kind,
+        "flags": {},
+        "mask": None,
+    }

@@ -67,12 +67,17 @@ def inventory(root: Path) -> Inventory:
     """Looks through `root`, which is only read. Raises InputError where it is no folder."""
     if not root.is_dir():
         raise InputError(f"{printable(root)} is no folder", fix="give the folder that holds the pictures")
-    shots, drawings, strays, folders = [], [], [], []
+    shots: list[Path] = []
+    drawings: list[Path] = []
+    strays: list[Path] = []
+    folders: list[Path] = []
     for path in sorted(_walk(root, folders)):
         known = drawings if path.suffix.lower() == ".json" else shots if pictures.is_picture(path) else strays
         if path.name not in _KEPT_FILES:
             (strays if path.name.startswith(".") else known).append(path.relative_to(root))
-    return Inventory(root, tuple(shots), tuple(drawings), tuple(strays), tuple(path.relative_to(root) for path in sorted(folders)))
+    return Inventory(
+        root, tuple(shots), tuple(drawings), tuple(strays), tuple(path.relative_to(root) for path in sorted(folders))
+    )
 
 
 def lint(root: Path, tell: Callable[[int, int], None] = lambda *_: None) -> list[Finding]:
@@ -166,7 +171,9 @@ def _annotations(found: Inventory) -> Iterator[Finding]:
             yield _finding("ANNOTATION_INVALID", path, f"cannot be used: {exc.what}")
             continue
         if not drawing.shapes:
-            yield _finding("ANNOTATION_EMPTY", path, "has no shapes: label the picture, or take both out if nothing is on it by mistake")
+            yield _finding(
+                "ANNOTATION_EMPTY", path, "has no shapes: label the picture, or take both out if nothing is on it by mistake"
+            )
         for shape in drawing.shapes:
             labels[path.parts[0] if len(path.parts) > 1 else "."][shape.label] += 1
             first.setdefault(shape.label, path)

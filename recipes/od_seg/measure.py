@@ -54,6 +54,7 @@ class Quality:
 
     def document(self) -> dict[str, Any]:
         """As JSON, rounded to what so many pictures can tell."""
+
         def rounded(values: Mapping[str, float]) -> dict[str, float]:
             return {name: round(value, 4) for name, value in values.items()}
 

@@ -18,7 +18,9 @@ _STEM, _WIDTHS, _BRANCH = 16, (24, 48, 96, 96), 64
 class Unit(nn.Sequential):
     """Convolution, batch normalisation, LeakyReLU."""
 
-    def __init__(self, inside: int, outside: int, side: int = 3, stride: int = 1, dilation: int = 1, *, last: bool = False) -> None:
+    def __init__(
+        self, inside: int, outside: int, side: int = 3, stride: int = 1, dilation: int = 1, *, last: bool = False
+    ) -> None:
         """`last`: the sum that follows is activated instead."""
         steps = [nn.Conv2d(inside, outside, side, stride, side // 2 * dilation, dilation, bias=False), nn.BatchNorm2d(outside)]
         super().__init__(*steps, *([] if last else [nn.LeakyReLU(SLOPE, inplace=True)]))
@@ -59,7 +61,7 @@ class Decoder(nn.Module):
 
 
 class OdSegNet(nn.Module):
-    """One input (n, 3, 288, 512), 0..1, red first; two outputs: boxes (n, A (5 + D), 18, 32), masks (n, S, 144, 256); logits."""
+    """One input (n, 3, 288, 512), 0..1, red first; boxes (n, A (5 + D), 18, 32) and masks (n, S, 144, 256) out, logits."""
 
     def __init__(self, classes: Classes) -> None:
         """For D = the classes' boxes and S = their areas."""

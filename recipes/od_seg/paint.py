@@ -138,4 +138,3 @@ def _lamps(canvas: Canvas, one: _Placed) -> list[Lamp]:
             radius = 0.11 / float(canvas.view.depth(point)[0]) * canvas.view.focal * canvas.size[0]
             made.append(Lamp(float(at[0, 0]), float(at[0, 1]), max(1.0, radius), color))
     return made
-

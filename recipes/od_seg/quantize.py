@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -67,7 +69,7 @@ def quantized(model: bytes, tensors: Sequence[NDArray[Any]], calibration: str) -
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     try:
-        with tempfile.TemporaryDirectory(prefix="od_seg-") as folder:
+        with contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory(prefix="od_seg-") as folder:
             plain, ready, made = (Path(folder) / name for name in ("float.onnx", "ready.onnx", "int8.onnx"))
             plain.write_bytes(model)
             quant_pre_process(plain, ready, skip_symbolic_shape=True)

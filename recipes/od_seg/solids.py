@@ -81,7 +81,10 @@ def wheels(where: float, places: tuple[float, ...], radius: float) -> tuple[Face
     """Discs on a vehicle's side, tyre and rim."""
     made = []
     for place in places:
-        made += [Face(disc(where, radius, place, radius), TYRE), Face(disc(where, radius, place, radius * 0.55), (120, 122, 126))]
+        made += [
+            Face(disc(where, radius, place, radius), TYRE),
+            Face(disc(where, radius, place, radius * 0.55), (120, 122, 126)),
+        ]
     return tuple(made)
 
 

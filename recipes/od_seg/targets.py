@@ -36,7 +36,7 @@ def fitted(sample: Sample) -> Sample:
 
 
 def encode(sample: Sample) -> Targets:
-    """A fitted sample -> its targets. The cell of an object's centre sees it, and the nearest cells beside and above or below."""
+    """A fitted sample -> its targets. The cell of an object's centre sees it, and the nearest beside and above or below."""
     taken: dict[tuple[int, int, int], int] = {}
     order = np.argsort(-_size(sample.boxes), kind="stable")  # a smaller object takes a place from a larger one
     for index in order:

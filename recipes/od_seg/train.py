@@ -89,7 +89,9 @@ def train(samples: Pack, classes: Classes, settings: Settings, weights: Path | N
     looks = Looks(samples, settings.seed)
     rounds = max(1, len(samples) // settings.batch)
     optimiser = torch.optim.AdamW(_groups(network), lr=settings.rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.rate, total_steps=rounds * settings.epochs, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, settings.rate, total_steps=rounds * settings.epochs, pct_start=0.1
+    )
     for epoch in range(settings.epochs):
         looks.epoch = epoch
         tell(_epoch(network, average, _loader(looks, settings), optimiser, schedule, settings, epoch, len(classes.boxes), step))

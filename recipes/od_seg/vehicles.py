@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from recipes.od_seg.solids import GLASS, Color, Face, Solid, box, pane, shade, wheels
@@ -36,8 +38,8 @@ def car(rng: np.random.Generator) -> Solid:
     shoulder = half * 0.95
     cabin = _cabin((-shoulder, shoulder, cabin_rear, cabin_front),
                    (-half * 0.78, half * 0.78, roof_rear, roof_front), waist, height, paint)  # fmt: skip
-    under = box((-half * 0.9, half * 0.9, rear + 0.2, front - 0.2), (-half * 0.9, half * 0.9, rear + 0.2, front - 0.2), 0.08, 0.24,
-                _UNDER)  # fmt: skip
+    floor = (-half * 0.9, half * 0.9, rear + 0.2, front - 0.2)
+    under = box(floor, floor, 0.08, 0.24, _UNDER)
     return Solid((*under, *body, *cabin), length, width, height, _lamps(half, rear, front, waist * 0.8))
 
 
@@ -78,7 +80,7 @@ def bus(rng: np.random.Generator) -> Solid:
     count = int(length / 1.5)
     edges = np.linspace(rear + 0.3, front - 0.3, count + 1)
     rows = [
-        tuple(pane(side, x, (float(a) + 0.06, float(b) - 0.06), (low, high), GLASS) for a, b in zip(edges, edges[1:], strict=False))
+        tuple(pane(side, x, (float(a) + 0.06, float(b) - 0.06), (low, high), GLASS) for a, b in pairwise(edges))
         + wheels(x, axles, 0.48)
         for side, x in (("left", -half), ("right", half))
     ]

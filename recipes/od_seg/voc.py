@@ -1,4 +1,4 @@
-"""Pascal VOC: Annotations/*.xml, JPEGImages/, SegmentationClass/*.png and ImageSets/Main/<split>.txt; and dataset.toml beside them."""
+"""Pascal VOC: Annotations/*.xml, JPEGImages/, SegmentationClass/*.png and ImageSets/Main/<split>.txt, and dataset.toml."""
 
 from __future__ import annotations
 
@@ -44,10 +44,14 @@ def convert(folder: Path, target: Path, tell: Callable[[int, int], None] = lambd
     classes = read_classes(folder)
     todo = jobs(folder)
     if not todo:
-        raise InputError(f"{printable(folder)} has no Labelme files", evidence={"expected": "train/*.json, val/*.json or *.json"},
-                         fix="label pictures with Labelme, or draw some with 'generate'")  # fmt: skip
+        raise InputError(
+            f"{printable(folder)} has no Labelme files", evidence={"expected": "train/*.json, val/*.json or *.json"},
+            fix="label pictures with Labelme, or draw some with 'generate'",
+        )  # fmt: skip
     if target.exists() and any(target.iterdir()):
-        raise InputError(f"{printable(target)} is not empty", fix="name a new folder: old pictures would be mixed with new ones")
+        raise InputError(
+            f"{printable(target)} is not empty", fix="name a new folder: old pictures would be mixed with new ones"
+        )
     write_classes(target, classes)
     try:
         for part in (PICTURES, OBJECTS, AREAS, SETS):
@@ -137,13 +141,16 @@ def _xml(name: str, size: tuple[int, int], found: labelme.Labels, classes: Class
         for key, number in (("xmin", x1 + 1), ("ymin", y1 + 1), ("xmax", x2), ("ymax", y2)):
             ET.SubElement(place, key).text = f"{number:g}"
     ET.indent(root)
-    return ET.tostring(root, encoding="utf-8")
+    made: bytes = ET.tostring(root, encoding="utf-8")
+    return made
 
 
 def _box(one: ET.Element, path: Path) -> tuple[float, float, float, float]:
     place = one.find("bndbox")
     try:
-        x1, y1, x2, y2 = (float((place.findtext(key) if place is not None else "") or "") for key in ("xmin", "ymin", "xmax", "ymax"))
+        x1, y1, x2, y2 = (
+            float((place.findtext(key) if place is not None else "") or "") for key in ("xmin", "ymin", "xmax", "ymax")
+        )
     except ValueError as exc:
         raise InputError(f"{printable(path)} has an object without a box", fix="convert the data set again") from exc
     return x1 - 1, y1 - 1, x2, y2

@@ -27,9 +27,15 @@ def person(rng: np.random.Generator, phase: float = 0.0) -> Solid:
         legs += [flat([(side * broad * 0.4, hip), (foot, tall * 0.05)], trousers, tall * 0.085),
                  flat([(foot - 0.03, 0.03), (foot + 0.09, 0.03)], shoes, tall * 0.045)]  # fmt: skip
     if rng.random() < 0.2:  # a long coat or a dress
-        legs.append(flat([(-broad * 0.8, hip), (broad * 0.8, hip), (broad * 1.1, tall * 0.28), (-broad * 1.1, tall * 0.28)], coat))
+        legs.append(
+            flat([(-broad * 0.8, hip), (broad * 0.8, hip), (broad * 1.1, tall * 0.28), (-broad * 1.1, tall * 0.28)], coat)
+        )
     arms = [
-        flat([(side * broad * 1.05, neck - 0.05), (side * broad * 1.35 - swing * side, hip * 0.98)], shade(coat, 0.85), tall * 0.06)
+        flat(
+            [(side * broad * 1.05, neck - 0.05), (side * broad * 1.35 - swing * side, hip * 0.98)],
+            shade(coat, 0.85),
+            tall * 0.06,
+        )
         for side in (-1, 1)
     ]
     trunk = flat([(-broad * 0.85, hip * 0.94), (broad * 0.85, hip * 0.94), (broad * 1.05, neck - 0.03),
@@ -50,8 +56,10 @@ def bicycle(rng: np.random.Generator, phase: float = 0.0) -> Solid:
     rims = [Face(np.concatenate([ring, ring[:1]]), (26, 26, 28), 0.06)
             for ring in (disc(0, radius, z, radius, 14) for z in (rear, front))]  # fmt: skip
     saddle, bar, crank = (0.0, 0.92, rear + 0.22), (0.0, 1.0, front - 0.1), (0.0, radius, 0.0)
-    pairs = [((0, radius, rear), crank), (crank, saddle), (crank, (0, 0.85, front - 0.14)), (saddle, (0, 0.85, front - 0.14)),
-             ((0, radius, rear), saddle), ((0, radius, front), bar), ((-0.25, 1.02, front - 0.15), (0.25, 1.02, front - 0.15))]  # fmt: skip
+    hubs = [(0.0, radius, z) for z in (rear, front)]
+    neck = (0.0, 0.85, front - 0.14)
+    grips = ((-0.25, 1.02, front - 0.15), (0.25, 1.02, front - 0.15))
+    pairs = [(hubs[0], crank), (crank, saddle), (crank, neck), (saddle, neck), (hubs[0], saddle), (hubs[1], bar), grips]
     frame = [Face(np.array(pair, np.float64), paint, 0.05) for pair in pairs]
     rider = _rider(rng, phase, saddle, bar, crank) if rng.random() < 0.85 else []
     return Solid((*rims, *frame, *rider), base + 2 * radius, 0.5, 1.75 if rider else 1.05)
@@ -66,7 +74,7 @@ def sign(rng: np.random.Generator, phase: float = 0.0) -> Solid:
     square, up = math.pi / 4, math.pi / 2
     faces = {
         0: (_at(high, radius, 20, red), _at(high, radius * 0.74, 20, white),
-            flat([(-radius * 0.3, high - 0.1), (radius * 0.3, high - 0.1), (radius * 0.3, high + 0.1), (-radius * 0.3, high + 0.1)], black)),
+            flat([(x * radius * 0.3, high + y) for x, y in ((-1, -0.1), (1, -0.1), (1, 0.1), (-1, 0.1))], black)),
         1: (_at(high, radius * 1.15, 3, red, up), _at(high, radius * 0.75, 3, white, up)),
         2: (_at(high, radius * 1.15, 3, red, -up), _at(high, radius * 0.72, 3, white, -up)),
         3: (_at(high, radius, 20, blue), flat([(0, high - radius * 0.5), (0, high + radius * 0.5)], white, radius * 0.3)),
@@ -95,7 +103,9 @@ def _rider(
         pedal = (side, crank[1] + 0.16 * math.sin(angle), crank[2] + 0.16 * math.cos(angle))
         knee = (side, (hip[1] + pedal[1]) / 2 + 0.02, (hip[2] + pedal[2]) / 2 + 0.26)
         limbs += [((side, hip[1], hip[2]), knee, 0.15, trousers), (knee, pedal, 0.11, trousers)]
-        limbs.append(((side * 2, shoulder[1] - 0.03, shoulder[2]), (side * 2.2, bar[1] + 0.03, bar[2]), 0.09, shade(coat, 0.85)))
+        limbs.append(
+            ((side * 2, shoulder[1] - 0.03, shoulder[2]), (side * 2.2, bar[1] + 0.03, bar[2]), 0.09, shade(coat, 0.85))
+        )
     limbs.append((hip, shoulder, 0.34, coat))
     head = (0.0, 1.62, shoulder[2] + 0.08)
     limbs.append((head, (0.0, 1.63, head[2] + 0.01), 0.2, skin))

@@ -43,7 +43,7 @@ def _night(picture: Picture, painted: Painted, fixed: np.random.Generator) -> Pi
     height, width = picture.shape[:2]
     pools = cv2.resize(fixed.uniform(0.05, 0.75, (3, 6)).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
     rows = np.linspace(0.35, 1.1, height, dtype=np.float32)[:, None]
-    light = np.clip(pools * rows + float(fixed.uniform(0.16, 0.3)), 0.08, 1.1)[..., None]
+    light: Picture = np.clip(pools * rows + float(fixed.uniform(0.16, 0.3)), 0.08, 1.1)[..., None]
     sodium = np.array([1.05, 0.88, 0.62] if fixed.random() < 0.6 else [0.86, 0.95, 1.05], np.float32)
     return picture * light * sodium * 0.75 + _glow(painted, 1.0)
 

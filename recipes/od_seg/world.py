@@ -111,7 +111,7 @@ def _traffic(rng: np.random.Generator, road: Road, *, moving: bool) -> list[Acto
         while along < (_FAR - 12 if moving else 75):
             label = str(rng.choice(["car", "truck", "bus", "bicycle"], p=[0.56, 0.18, 0.12, 0.14]))
             edge = label == "bicycle" and rng.random() < 0.7
-            aside = (goes * (road.lane_width / 2 - 0.6) if edge else float(rng.normal(0, 0.2)))
+            aside = goes * (road.lane_width / 2 - 0.6) if edge else float(rng.normal(0, 0.2))
             turned = (0.0 if goes > 0 else math.pi) + float(rng.normal(0, 0.04))
             if rng.random() < 0.06 and not moving:
                 turned += float(rng.normal(0, 0.5))
@@ -142,7 +142,9 @@ def _walkers(rng: np.random.Generator, road: Road) -> list[Actor]:
             across = float(rng.uniform(-road.half, road.half))
             made += _group(rng, road.crossing + float(rng.uniform(-1, 1)), across, 0.0, float(rng.choice([-1.2, 1.2])))
     if rng.random() < 0.25:
-        made += _group(rng, float(rng.uniform(8, 30)), float(rng.uniform(-road.half, road.half)), 0.0, float(rng.choice([-1.1, 1.1])))
+        made += _group(
+            rng, float(rng.uniform(8, 30)), float(rng.uniform(-road.half, road.half)), 0.0, float(rng.choice([-1.1, 1.1]))
+        )
     return made
 
 
