@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+import tomlkit
 
 from camagent.errors import FileUnusable, InputError, printable
 
@@ -25,7 +26,6 @@ class Classes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 ROADS = Classes(("car", "truck", "bus", "person", "bicycle", "sign"), ("road", "sidewalk"))
-_DECODER = msgspec.json.Decoder(Classes)
 
 
 def read_classes(folder: Path) -> Classes:
@@ -57,7 +57,7 @@ def write_classes(folder: Path, classes: Classes) -> None:
     """Writes both files. Raises FileUnusable."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / CONFIG).write_bytes(msgspec.toml.encode(classes))
+        (folder / CONFIG).write_bytes(tomlkit.dumps(msgspec.to_builtins(classes)).encode())
         (folder / LABELS).write_text("".join(f"{name}\n" for name in classes.labels), "utf-8")
     except OSError as exc:
         raise FileUnusable.of(exc, folder) from exc

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import click
 
-from camagent.cli import EXIT_DONE, EXIT_USAGE, INTERRUPTED, exit_code
+from camagent.cli import EXIT_DONE, EXIT_FINDING, EXIT_USAGE, INTERRUPTED, exit_code
 from camagent.cli.lazy import LazyGroup, Place
 from camagent.errors import CodedError, FileUnusable, printable
 
@@ -63,7 +65,17 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except OSError as exc:
         return _refuse(FileUnusable.of(exc))
+    except Exception as exc:  # noqa: BLE001  the last line: a traceback is never a user's answer
+        return _internal(exc)
     return answer if isinstance(answer, int) else EXIT_DONE
+
+
+def _internal(exc: Exception) -> int:
+    if os.environ.get("CAMAGENT_DEBUG"):
+        traceback.print_exc()
+    fix = "this is a defect in the recipe; run again with CAMAGENT_DEBUG=1 and report what it prints"
+    click.echo(f"error[INTERNAL]: {type(exc).__name__}: {printable(exc)}\n  fix: {fix}", err=True)
+    return EXIT_FINDING
 
 
 def _refuse(exc: CodedError) -> int:

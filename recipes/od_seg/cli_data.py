@@ -67,9 +67,7 @@ def _write(folder: Path, size: tuple[int, int], seed: int) -> None:
 @click.option(
     "--size", callback=size_of, metavar="WxH", default=f"{SIZE[0]}x{SIZE[1]}", show_default=True, help="Of the picture."
 )
-@click.option(
-    "--kilobytes", type=click.IntRange(10), default=2000, show_default=True, help="The file's size, about; never more."
-)
+@click.option("--kilobytes", type=click.IntRange(10), default=2000, show_default=True, help="The file's size, about.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="MP4 to write.")
 def clip(seconds: float, fps: int, seed: int, light: Light | None, size: tuple[int, int], kilobytes: int, output: Path) -> None:
     """Draw a street in motion, from seeds that no training uses, as H.264."""
