@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, Place] = MappingProxyType({
     "evaluate": Place("recipes.od_seg.cli_model", "Measure mAP50 and mIoU on scenes or pictures it has not seen.", "evaluate"),
     "quantize": Place("recipes.od_seg.cli_model", "Make an int8 model, two calibrations compared.", "quantize"),
     "bundle": Place("recipes.od_seg.cli_model", "Build the golden bundle, unsigned.", "bundle"),
+    "sheet": Place("recipes.od_seg.cli_model", "Draw pictures with what is there and what was seen.", "sheet"),
     "all": Place("recipes.od_seg.cli_all", "Every step, one after the other.", "everything"),
 })  # fmt: skip
 

@@ -9,7 +9,7 @@ import click
 
 from camagent.errors import Refusal, printable
 from recipes.od_seg.cli_data import run_generate, run_lint, run_voc
-from recipes.od_seg.cli_model import Held, judged, run_bundle, run_quantize, show
+from recipes.od_seg.cli_model import Held, run_bundle, run_quantize
 from recipes.od_seg.cli_train import Source, run_export, run_training
 from recipes.od_seg.extras import require
 from recipes.od_seg.quantize import DEFAULT
@@ -72,6 +72,5 @@ def run_all(scale: Scale, seed: int, device: str, workers: int, output: Path) ->
     )
     run_export(checkpoint, model)
     held = Held(pascal, 0, seed)
-    show([(model.name, model.stat().st_size, judged(model.read_bytes(), held, model.name))])
     run_quantize(model, held, scale.calibration, DEFAULT, small)
     return run_bundle(model, "1.0.0", output / "od-seg-roads-1.0.0.cambundle")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import click
@@ -16,11 +17,11 @@ from rich.text import Text
 
 from camagent.cli import EXIT_DONE
 from camagent.cli.bar import work_bar
-from camagent.errors import FileUnusable, InputError, printable
+from camagent.errors import FileUnusable, InputError, UsageError, printable
 from recipes.od_seg import voc
 from recipes.od_seg.classes import LABELS, ROADS, Classes
 from recipes.od_seg.extras import require
-from recipes.od_seg.measure import Quality, measure
+from recipes.od_seg.measure import Model, Quality, measure
 from recipes.od_seg.quantize import CALIBRATIONS, DEFAULT, Trial, as_tensor, compared
 from recipes.od_seg.scene import SIZE, Sample, scene
 from recipes.od_seg.seeds import drawn, fitted_scene, seeds_of
@@ -72,7 +73,7 @@ def evaluate(model: Path, data: Path | None, scenes: int, seed: int, as_json: bo
     """
     require("pycocotools")
     held = Held(data, scenes, seed)
-    quality = judged(_bytes(model), held, model.name, stays_clear=as_json)
+    quality = judged({"": _bytes(model)}, held, stays_clear=as_json)[""]
     if as_json:
         click.echo(json.dumps({"schema": "camagent.quality/1", "model": printable(model, 1000)} | quality.document()))
     else:
@@ -80,11 +81,11 @@ def evaluate(model: Path, data: Path | None, scenes: int, seed: int, as_json: bo
     return EXIT_DONE
 
 
-def judged(model: bytes, held: Held, name: str, *, stays_clear: bool = False) -> Quality:
-    """A model's quality, with a bar. Raises what its parts raise."""
+def judged(models: Mapping[str, bytes], held: Held, *, stays_clear: bool = False) -> dict[str, Quality]:
+    """Every model's quality, with a bar. Raises what its parts raise."""
     with work_bar(stays_clear=stays_clear) as bar:
-        task = bar.add_task(f"measuring {printable(name)}", total=held.count())
-        return measure(model, held.classes(), held.samples(), lambda: bar.advance(task))
+        task = bar.add_task("measuring", total=held.count())
+        return measure(models, held.classes(), held.samples(), lambda: bar.advance(task))
 
 
 @click.command(epilog="Example: python -m recipes.od_seg quantize work/od_seg.onnx -o work/od_seg-int8.onnx")
@@ -114,11 +115,11 @@ def quantize(
 def run_quantize(model: Path, held: Held, count: int, calibrations: Sequence[str], output: Path) -> None:
     """Raises what its parts raise."""
     data = _bytes(model)
-    plain = judged(data, held, model.name)
     tensors = [as_tensor(sample.picture) for sample in _calibration(held, count)]
     with _quiet(), work_bar(stays_clear=False) as bar:
-        bar.add_task("quantising", total=None)
-        trials = compared(data, tensors, calibrations, lambda made: measure(made, held.classes(), held.samples()))
+        task = bar.add_task("quantising", total=None)
+        plain, trials = compared(data, tensors, calibrations, lambda made: judged(made, held),
+                                 lambda name: bar.update(task, description=f"quantising, {name}"))  # fmt: skip
     best = trials[0]
     report = {
         "schema": "camagent.quantization/1", "model": model.name, "calibration_pictures": len(tensors),
@@ -160,6 +161,30 @@ def run_bundle(model: Path, version: str, output: Path) -> int:
         _write(labels, "".join(f"{name}\n" for name in ROADS.labels).encode())
         output.parent.mkdir(parents=True, exist_ok=True)
         return create(model, labels, write_pictures(Path(folder)), version, output)
+
+
+@click.command(epilog="Example: python -m recipes.od_seg sheet recipes/od_seg/od_seg.onnx -o sheet.jpg")
+@_model
+@_data
+@click.option("--scenes", type=click.IntRange(1, 60), default=6, show_default=True, help="Held-out scenes to draw.")
+@_seed
+@click.option("--width", type=click.IntRange(64, 1920), default=480, show_default=True, help="Of each picture, pixels.")
+@click.option("--min-score", type=click.FloatRange(0, 1), default=0.4, show_default=True, help="Of what is drawn.")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="JPEG or PNG to write.")
+def sheet(model: Path, data: Path | None, scenes: int, seed: int, width: int, min_score: float, output: Path) -> None:
+    """Draw pictures side by side: what MODEL sees, and white corners around what is there."""
+    from recipes.od_seg import pictures
+    from recipes.od_seg.sheet import sheet as drawing
+
+    if not pictures.is_picture(output):
+        raise UsageError(f"{printable(output.name)} is no picture's name", fix="give -o sheet.jpg or sheet.png")
+    held = Held(data, scenes, seed)
+    opened = Model(_bytes(model), held.classes(), min_score=min_score)
+    try:
+        pictures.write(output, drawing(opened, held.classes(), list(islice(held.samples(), scenes)), width))
+    finally:
+        opened.close()
+    click.echo(f"wrote {printable(output)}")
 
 
 def show(rows: Sequence[tuple[str, int, Quality]]) -> None:
@@ -215,4 +240,4 @@ def _write(path: Path, data: bytes) -> None:
         raise FileUnusable.of(exc, path) from exc
 
 
-__all__ = ["Held", "bundle", "evaluate", "judged", "quantize", "run_bundle", "run_quantize", "show"]
+__all__ = ["Held", "bundle", "evaluate", "judged", "quantize", "run_bundle", "run_quantize", "sheet", "show"]

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from camagent.frame import Scene
+from camagent.frame import Result, Scene
 from camagent.pipeline import BackendOptions, FilterRule, Steps, rgb_frame, usable
 from firmware_pkg import build as builder
 from firmware_pkg.manifest import Artifact, HeadSpec, InputSpec, Manifest
 from recipes.od_seg import shape
-from recipes.od_seg.classes import BACKGROUND, Classes
+from recipes.od_seg.classes import Classes
 from recipes.od_seg.scene import Sample
 
 LOWEST = 0.01  # score from which objects take part in the average precision
@@ -75,9 +75,13 @@ class Model:
         )  # fmt: skip
         self._steps = Steps(usable(manifest, artifact, model), FilterRule(min_score, NMS), BackendOptions(threads))
 
+    def result(self, picture: NDArray[np.uint8]) -> Result:
+        """The agent's own answer to (height, width, 3) pixels, red first."""
+        return self._steps.run(rgb_frame(picture))
+
     def look(self, picture: NDArray[np.uint8]) -> Seen:
-        """At (height, width, 3) pixels, red first."""
-        outcome = self._steps.run(rgb_frame(picture)).outcome
+        """The same in a sample's words."""
+        outcome = self.result(picture).outcome
         assert isinstance(outcome, Scene)
         found = outcome.detections
         return Seen(found.boxes, found.scores, found.class_ids, outcome.areas.in_source())
@@ -146,17 +150,21 @@ class Tally:
 
 
 def measure(
-    model: bytes, classes: Classes, samples: Iterable[Sample], tell: Callable[[], object] = lambda: None, threads: int = 1
-) -> Quality:
-    """Shows a model every sample. Raises what opening and running it raise."""
-    opened, tally = Model(model, classes, threads=threads), Tally(classes)
-    try:
+    models: Mapping[str, bytes], classes: Classes, samples: Iterable[Sample], tell: Callable[[], object] = lambda: None,
+    threads: int = 1,
+) -> dict[str, Quality]:  # fmt: skip
+    """Shows every sample to every model. Raises what opening and running them raise."""
+    with contextlib.ExitStack() as stack:
+        opened = {}
+        for name, model in models.items():
+            opened[name] = Model(model, classes, threads=threads)
+            stack.callback(opened[name].close)
+        tallies = {name: Tally(classes) for name in models}
         for sample in samples:
-            tally.add(sample, opened.look(sample.picture))
+            for name, model_ in opened.items():
+                tallies[name].add(sample, model_.look(sample.picture))
             tell()
-    finally:
-        opened.close()
-    return tally.quality()
+    return {name: tally.quality() for name, tally in tallies.items()}
 
 
 def _corner_and_size(box: NDArray[np.float32]) -> tuple[float, float, float, float]:
@@ -164,4 +172,4 @@ def _corner_and_size(box: NDArray[np.float32]) -> tuple[float, float, float, flo
     return x1, y1, x2 - x1, y2 - y1
 
 
-__all__ = ["BACKGROUND", "Model", "Quality", "Seen", "Tally", "measure"]
+__all__ = ["Model", "Quality", "Seen", "Tally", "measure"]

@@ -38,7 +38,8 @@ def read(path: Path) -> NDArray[np.uint8]:
 def write(path: Path, picture: NDArray[np.uint8], quality: int = 92) -> None:
     """Writes red-first pixels, or a single channel, as the suffix says. Raises FileUnusable."""
     shown = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.ndim == 3 else picture
-    _, data = cv2.imencode(path.suffix, shown, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if path.suffix.lower() in {".jpg", ".jpeg"} else []
+    _, data = cv2.imencode(path.suffix, shown, options)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data.tobytes())

@@ -18,7 +18,7 @@ from camagent.errors import FileUnusable, InputError
 from recipes.od_seg.extras import require
 from recipes.od_seg.measure import Quality
 
-INPUT = "image"
+INPUT, FLOAT = "image", "float"
 
 # what ONNX Runtime calls it -> how it finds the range of a tensor's values
 CALIBRATIONS: Mapping[str, str] = MappingProxyType({
@@ -84,16 +84,17 @@ def quantized(model: bytes, tensors: Sequence[NDArray[Any]], calibration: str) -
 
 
 def compared(
-    model: bytes, tensors: Sequence[NDArray[Any]], calibrations: Sequence[str], judge: Callable[[bytes], Quality],
-    tell: Callable[[str], None] = lambda _: None,
-) -> list[Trial]:  # fmt: skip
-    """Every calibration, the best first."""
-    trials = []
+    model: bytes, tensors: Sequence[NDArray[Any]], calibrations: Sequence[str],
+    judge: Callable[[Mapping[str, bytes]], Mapping[str, Quality]], tell: Callable[[str], None] = lambda _: None,
+) -> tuple[Quality, list[Trial]]:  # fmt: skip
+    """The float model's quality, and every calibration, the best first; all are judged on the same pictures."""
+    models = {FLOAT: model}
     for name in calibrations:
         tell(name)
-        made = quantized(model, tensors, name)
-        trials.append(Trial(name, made, judge(made)))
-    return sorted(trials, key=lambda trial: -trial.merit)
+        models[name] = quantized(model, tensors, name)
+    found = judge(models)
+    trials = [Trial(name, models[name], found[name]) for name in calibrations]
+    return found[FLOAT], sorted(trials, key=lambda trial: -trial.merit)
 
 
 def as_tensor(picture: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -8,7 +8,6 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from recipes.od_seg.classes import ROADS
 from recipes.od_seg.road import Road, random_road
 from recipes.od_seg.solids import Solid
 from recipes.od_seg.vehicles import VEHICLES
@@ -208,6 +207,3 @@ def _shared(one: tuple[float, float, float, float], other: tuple[float, float, f
     wide = min(one[2], other[2]) - max(one[0], other[0])
     high = min(one[3], other[3]) - max(one[1], other[1])
     return max(0.0, wide) * max(0.0, high)
-
-
-LABELLED = frozenset(ROADS.boxes)

@@ -57,8 +57,10 @@ def test_labelmes_form_is_kept(tmp_path: Path) -> None:
 def test_polygons_circles_and_turned_rectangles_are_read(tmp_path: Path) -> None:
     shapes = [
         shape("car", [(50, 40), (10, 20)], "rectangle"), shape("sign", [(100, 50), (110, 50)], "circle"),
-        shape("person", [(5, 5), (9, 5), (7, 30)], "polygon"), shape("road", [(0, 90), (319, 90), (319, 179), (0, 179)], "polygon"),
-        shape("sidewalk", [(0, 90), (40, 90), (40, 179), (0, 179)], "polygon"), shape("bus", [(-9, 170), (400, 300)], "rectangle"),
+        shape("person", [(5, 5), (9, 5), (7, 30)], "polygon"),
+        shape("road", [(0, 90), (319, 90), (319, 179), (0, 179)], "polygon"),
+        shape("sidewalk", [(0, 90), (40, 90), (40, 179), (0, 179)], "polygon"),
+        shape("bus", [(-9, 170), (400, 300)], "rectangle"),
     ]  # fmt: skip
     found = labelme.labels_of(drawing(shapes, tmp_path / "a.json"), ROADS, SMALL, "a.json")
     assert found.boxes[0].tolist() == [10, 20, 50, 40]
@@ -130,7 +132,9 @@ def test_classes_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert (tmp_path / "labels.txt").read_text() == "a\nb\nc\n"
 
 
-@pytest.mark.parametrize("text", ["boxes = [", 'boxes = ["a", "a"]', "boxes = []", "boxes = 3", 'boxes = ["a"]\nmore = 1', "\xff"])
+@pytest.mark.parametrize(
+    "text", ["boxes = [", 'boxes = ["a", "a"]', "boxes = []", "boxes = 3", 'boxes = ["a"]\nmore = 1', "\xff"]
+)
 def test_a_list_of_classes_that_is_none_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "dataset.toml").write_bytes(text.encode("latin-1"))
     with pytest.raises(InputError, match="dataset"):

@@ -51,6 +51,11 @@ def stray_folder(folder: Path) -> None:
     shutil.copy(folder / "train" / "0.png", folder / "train" / ".ipynb_checkpoints" / "0-checkpoint.png")
 
 
+def empty(folder: Path) -> None:
+    for split in ("train", "val"):
+        shutil.rmtree(folder / split)
+
+
 FAULTS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "notebook": (stray_folder, "STRAY_FOLDER", "counted as a class"),
     "checkpoint folder": (lambda f: (f / ".checkpoint").mkdir(), "STRAY_FOLDER", "0 files"),
@@ -66,7 +71,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "empty list": (lambda f: (f / "labels.txt").write_text(""), "CONFIG_INVALID", "is empty"),
     "truncated": (lambda f: (f / "train" / "0.png").write_bytes((f / "train" / "0.png").read_bytes()[:30]),
                   "PICTURE_UNREADABLE", "cannot be decoded"),
-    "leak": (lambda f: shutil.copy(f / "train" / "0.png", f / "val" / "2.png"), "PICTURE_DUPLICATE", "tested on what it was trained"),
+    "leak": (lambda f: shutil.copy(f / "train" / "0.png", f / "val" / "2.png"), "PICTURE_DUPLICATE", "tested on what"),
     "twice": (lambda f: shutil.copy(f / "train" / "0.png", f / "train" / "1.png"), "PICTURE_DUPLICATE", "counts twice"),
     "scaled": (lambda f: change(f / "train" / "0.json", "imageWidth", 640), "PICTURE_SIZE", "640"),
     "unlabelled": (lambda f: (f / "train" / "0.json").unlink(), "PICTURE_UNLABELLED", "no annotation"),
@@ -78,7 +83,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "outside": (lambda f: change(f / "train" / "0.json", "shapes",
                                  [{"label": "car", "points": [[900, 900], [950, 950]], "shape_type": "rectangle"}]),
                 "ANNOTATION_INVALID", "outside"),
-    "nothing": (lambda f: [shutil.rmtree(f / split) for split in ("train", "val")], "NOTHING", "no pictures"),
+    "nothing": (empty, "NOTHING", "no pictures"),
 }  # fmt: skip
 
 
