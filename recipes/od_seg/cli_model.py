@@ -116,10 +116,9 @@ def run_quantize(model: Path, held: Held, count: int, calibrations: Sequence[str
     """Raises what its parts raise."""
     data = _bytes(model)
     tensors = [as_tensor(sample.picture) for sample in _calibration(held, count)]
-    with _quiet(), work_bar(stays_clear=False) as bar:
-        task = bar.add_task("quantising", total=None)
+    with _quiet():
         plain, trials = compared(data, tensors, calibrations, lambda made: judged(made, held),
-                                 lambda name: bar.update(task, description=f"quantising, {name}"))  # fmt: skip
+                                 lambda name: click.echo(f"quantising: {name}", err=True))  # fmt: skip
     best = trials[0]
     report = {
         "schema": "camagent.quantization/1", "model": model.name, "calibration_pictures": len(tensors),
@@ -135,7 +134,7 @@ def run_quantize(model: Path, held: Held, count: int, calibrations: Sequence[str
             *((f"int8, {one.calibration}", len(one.model), one.quality) for one in trials),
         ]
     )
-    click.echo(f"wrote {printable(output)}: {best.calibration}, {_lost(plain, best)}")
+    click.echo(f"wrote {printable(output)}: {best.calibration}, {_against(plain, best)}")
 
 
 @click.command(
@@ -205,9 +204,9 @@ def _calibration(held: Held, count: int) -> list[Sample]:
     return [fitted(voc.read(held.data, name, held.classes())) for name in names]
 
 
-def _lost(plain: Quality, best: Trial) -> str:
-    points = ((plain.map50 - best.quality.map50) * 100, (plain.miou - best.quality.miou) * 100)
-    return f"{points[0]:+.2f} points of mAP50 and {points[1]:+.2f} of mIoU lost"
+def _against(plain: Quality, best: Trial) -> str:
+    points = ((best.quality.map50 - plain.map50) * 100, (best.quality.miou - plain.miou) * 100)
+    return f"{points[0]:+.2f} points of mAP50 and {points[1]:+.2f} of mIoU against the float model"
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from camagent.errors import FileUnusable, UsageError, printable
 from recipes.od_seg.classes import ROADS, Classes
 from recipes.od_seg.extras import require
 from recipes.od_seg.pack import Pack, pack
+from recipes.od_seg.scene import Sample
 from recipes.od_seg.seeds import drawn, fitted_scene, seeds_of
 
 if TYPE_CHECKING:
@@ -104,19 +105,25 @@ def run_training(source: Source, settings: Settings, weights: Path | None, outpu
 @contextmanager
 def samples(source: Source) -> Iterator[tuple[Pack, Classes]]:
     """Fitted samples on disk for as long as they are needed."""
-    with tempfile.TemporaryDirectory(prefix="od_seg-") as folder, work_bar(stays_clear=False) as bar:
-        if source.data is not None:
-            from recipes.od_seg import voc
-            from recipes.od_seg.targets import fitted
+    with tempfile.TemporaryDirectory(prefix="od_seg-") as folder:
+        with work_bar(stays_clear=False) as bar:
+            task = bar.add_task("reading" if source.data else "drawing", total=None)
+            classes, count, found = _fitted(source)
+            bar.update(task, total=count)
+            packed = pack(found, count, Path(folder), lambda: bar.advance(task))
+        yield packed, classes
 
-            classes, names = voc.classes_of(source.data), voc.names(source.data, "train")
-            task = bar.add_task("reading", total=len(names))
-            read = (fitted(voc.read(source.data, name, classes)) for name in names)
-            yield pack(read, len(names), Path(folder), lambda: bar.advance(task)), classes
-            return
+
+def _fitted(source: Source) -> tuple[Classes, int, Iterator[Sample]]:
+    """Classes, how many samples, and they themselves, one by one. Raises InputError."""
+    if source.data is None:
         seeds = seeds_of("train", source.scenes, source.seed)
-        task = bar.add_task("drawing", total=len(seeds))
-        yield pack(drawn(seeds, fitted_scene), len(seeds), Path(folder), lambda: bar.advance(task)), ROADS
+        return ROADS, len(seeds), drawn(seeds, fitted_scene)
+    from recipes.od_seg import voc
+    from recipes.od_seg.targets import fitted
+
+    data, classes, names = source.data, voc.classes_of(source.data), voc.names(source.data, "train")
+    return classes, len(names), (fitted(voc.read(data, name, classes)) for name in names)
 
 
 @click.command(epilog="Example: python -m recipes.od_seg export work/od_seg.pt -o work/od_seg.onnx")

@@ -75,12 +75,16 @@ def classes_of(folder: Path) -> Classes:
 def names(folder: Path, split: str) -> list[str]:
     """The pictures of a split. Raises InputError where there is none of that name."""
     path = folder / SETS / f"{split}.txt"
+    there = ", ".join(sorted(one.stem for one in (folder / SETS).glob("*.txt"))) or "none"
     try:
-        return path.read_text("utf-8").split()
+        found = path.read_text("utf-8").split("\n")[:-1]
     except (OSError, UnicodeDecodeError) as exc:
-        there = ", ".join(sorted(one.stem for one in (folder / SETS).glob("*.txt"))) or "none"
         raise InputError(f"{printable(folder)} has no split {split!r}", evidence={"splits": there},
                          fix="give a folder that 'voc' wrote, and one of its splits") from exc  # fmt: skip
+    if not found:
+        raise InputError(f"{printable(folder)} has no pictures in {split!r}", evidence={"splits": there},
+                         fix="label some, and convert the data set again")  # fmt: skip
+    return found
 
 
 def read(folder: Path, name: str, classes: Classes) -> Sample:

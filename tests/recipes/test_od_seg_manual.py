@@ -56,7 +56,7 @@ def test_the_table_is_what_was_measured() -> None:
     report = json.loads((SHIPPED / "od_seg-int8.json").read_text())
     for name, found in {"float": report["float"], **report["int8"]}.items():
         cells = [found["map50"], *found["ap50"].values(), *found["iou"].values()]
-        row = " | ".join(f"{value:.3f}" for value in cells)
+        row = " | ".join(f"{value:.4f}" for value in cells)
         assert row in TEXT, f"{name}: {row}"
     assert report["float"]["pictures"] == 500
     for found in (report["float"], report["int8"][report["chosen"]]):
