@@ -26,9 +26,13 @@ class Pack:
     boxes: NDArray[np.float32]  # (objects, 4)
     class_ids: NDArray[np.int64]  # (objects,)
     starts: NDArray[np.int64]  # (count + 1,): the objects of sample i are starts[i] .. starts[i + 1]
+    folder: Path
 
     def __len__(self) -> int:
         return len(self.pictures)
+
+    def __reduce__(self) -> tuple[Callable[[Path], Pack], tuple[Path]]:
+        return load, (self.folder,)  # a worker opens the same files: the pictures themselves never travel
 
     def sample(self, index: int) -> Sample:
         """One of them."""
@@ -66,7 +70,7 @@ def load(folder: Path) -> Pack:
         maps = [np.load(folder / name, mmap_mode="r") for name in (_PICTURES, _AREAS)]
     except OSError as exc:
         raise FileUnusable.of(exc, folder) from exc
-    return Pack(maps[0], maps[1], **objects)
+    return Pack(maps[0], maps[1], **objects, folder=folder)
 
 
 def _opened(path: Path, size: tuple[int, ...]) -> Any:

@@ -78,9 +78,21 @@ def quantized(model: bytes, tensors: Sequence[NDArray[Any]], calibration: str) -
                 activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, calibrate_method=CalibrationMethod[calibration],
                 extra_options={"CalibPercentile": 99.99, "CalibTensorRangeSymmetric": False},
             )  # fmt: skip
-            return made.read_bytes()
+            return _tidied(made.read_bytes())
     except OSError as exc:
         raise FileUnusable.of(exc) from exc
+
+
+def _tidied(model: bytes) -> bytes:
+    """Without the operator sets that ONNX Runtime names and the graph does not use: converters take offence at them."""
+    import onnx
+
+    found = onnx.load_from_string(model)
+    used = {node.domain for node in found.graph.node}
+    for one in [one for one in found.opset_import if one.domain not in used]:
+        found.opset_import.remove(one)
+    made: bytes = found.SerializeToString()
+    return made
 
 
 def compared(

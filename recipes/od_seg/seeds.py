@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import TypeVar
 
 import cv2
@@ -28,7 +29,9 @@ def drawn(seeds: Sequence[int], work: Callable[[int], T], processes: int | None 
     if count < 2:
         yield from map(work, seeds)
         return
-    with ProcessPoolExecutor(count, initializer=cv2.setNumThreads, initargs=(1,)) as pool:  # one thread each is fastest
+    # started anew, not forked: a fork inherits locks that threads of OpenCV or ONNX Runtime hold (tried: it hangs)
+    context = get_context("spawn")
+    with ProcessPoolExecutor(count, context, cv2.setNumThreads, (1,)) as pool:  # one thread each is fastest
         yield from pool.map(work, seeds, chunksize=max(1, min(16, len(seeds) // (count * 4))))
 
 

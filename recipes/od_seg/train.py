@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,18 +56,34 @@ class Looks:
 
     def __init__(self, samples: Pack, seed: int, *, plain: bool = False) -> None:
         """`plain`: as they are."""
-        self.samples, self.seed, self.plain, self.epoch = samples, seed, plain, 0
+        self.samples, self.seed, self.plain = samples, seed, plain
 
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, index: int) -> tuple[Any, ...]:
-        """Picture, cells, boxes, class ids, areas."""
+    def __getitem__(self, place: tuple[int, int]) -> tuple[Any, ...]:
+        """Of (epoch, index): picture, cells, boxes, class ids, areas."""
+        epoch, index = place
         sample = self.samples.sample(index)
         if not self.plain:
-            sample = augment(sample, np.random.default_rng([self.seed, self.epoch, index]))
+            sample = augment(sample, np.random.default_rng([self.seed, epoch, index]))
         wanted = encode(sample)
         return sample.picture, wanted.cells, wanted.boxes, wanted.class_ids, wanted.areas
+
+
+class Order:
+    """In which order an epoch sees the samples: another one each time, the same for the same seed."""
+
+    def __init__(self, count: int, seed: int) -> None:
+        """`epoch` is set from outside, before each round."""
+        self.count, self.seed, self.epoch = count, seed, 0
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        for index in np.random.default_rng([self.seed, self.epoch]).permutation(self.count).tolist():
+            yield self.epoch, index
 
 
 def train(samples: Pack, classes: Classes, settings: Settings, weights: Path | None, tell: Callable[[Epoch], None],
@@ -86,15 +102,16 @@ def train(samples: Pack, classes: Classes, settings: Settings, weights: Path | N
         _fill(network, weights, classes)
     network.to(device, memory_format=torch.channels_last)
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.999), use_buffers=True)
-    looks = Looks(samples, settings.seed)
+    order = Order(len(samples), settings.seed)
+    loader = _loader(Looks(samples, settings.seed), order, settings)
     rounds = max(1, len(samples) // settings.batch)
     optimiser = torch.optim.AdamW(_groups(network), lr=settings.rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, settings.rate, total_steps=rounds * settings.epochs, pct_start=0.1
     )
     for epoch in range(settings.epochs):
-        looks.epoch = epoch
-        tell(_epoch(network, average, _loader(looks, settings), optimiser, schedule, settings, epoch, len(classes.boxes), step))
+        order.epoch = epoch
+        tell(_epoch(network, average, loader, optimiser, schedule, settings, epoch, len(classes.boxes), step))
     trained: OdSegNet = average.module.cpu().eval()
     return trained
 
@@ -144,11 +161,12 @@ def _epoch(network: Any, average: Any, loader: Any, optimiser: Any, schedule: An
                  float((long > settings.clip).float().mean()), time.monotonic() - began)  # fmt: skip
 
 
-def _loader(looks: Looks, settings: Settings) -> Any:
-    order = torch.Generator().manual_seed(settings.seed * 1000 + looks.epoch)
-    return DataLoader(looks, settings.batch, shuffle=True, generator=order, num_workers=min(settings.workers, _MOST_WORKERS),
-                      collate_fn=collate, drop_last=len(looks) >= settings.batch, pin_memory=torch.cuda.is_available(),
-                      worker_init_fn=_alone)  # fmt: skip
+def _loader(looks: Looks, order: Order, settings: Settings) -> Any:
+    """Workers are started anew, once, not forked: see seeds.drawn."""
+    workers = min(settings.workers, _MOST_WORKERS)
+    return DataLoader(looks, settings.batch, sampler=order, num_workers=workers, collate_fn=collate, worker_init_fn=_alone,
+                      multiprocessing_context="spawn" if workers else None, persistent_workers=workers > 0,
+                      drop_last=len(looks) >= settings.batch, pin_memory=torch.cuda.is_available())  # fmt: skip
 
 
 def _alone(worker: int) -> None:

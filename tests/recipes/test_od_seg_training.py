@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -30,6 +31,9 @@ def test_a_pack_gives_back_every_sample(tmp_path: Path) -> None:
     for index, sample in enumerate(samples):
         for name in ("picture", "boxes", "class_ids", "areas"):
             assert np.array_equal(getattr(found.sample(index), name), getattr(sample, name))
+    again = pickle.dumps(found)
+    assert len(again) < 1000, "a worker opens the files itself"
+    assert np.array_equal(pickle.loads(again).sample(2).picture, samples[2].picture)
 
 
 @pytest.mark.parametrize("command", [["train", "--scenes", "1", "-o", "x.pt"], ["all", "-o", "x"]])
@@ -84,7 +88,7 @@ def test_the_loss_is_smallest_where_the_network_says_what_it_should(tmp_path: Pa
     from recipes.od_seg.train import Looks, collate
 
     samples = packed(tmp_path, 2)
-    batch = Batch(*collate([Looks(samples, 1, plain=True)[index] for index in range(2)]))
+    batch = Batch(*collate([Looks(samples, 1, plain=True)[0, index] for index in range(2)]))
     outputs = [as_outputs(encode(samples.sample(index)), ROADS) for index in range(2)]
     boxes, masks = (torch.from_numpy(np.concatenate(parts)) for parts in zip(*outputs, strict=True))
     right = losses(torch.logit(boxes, 1e-4), torch.logit(masks, 1e-4), batch, len(ROADS.boxes))
