@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from camagent.errors import FileUnusable, InputError, printable
@@ -24,6 +24,8 @@ from recipes.od_seg.pack import Pack
 from recipes.od_seg.targets import encode
 
 _MOST_WORKERS = 16
+_MEMORY = 0.999  # of the average, once there is something to remember
+_FEWEST_STEPS = 20  # of a cycle of the learning rate: a tenth of it must be more than one step
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +103,13 @@ def train(samples: Pack, classes: Classes, settings: Settings, weights: Path | N
     if weights is not None:
         _fill(network, weights, classes)
     network.to(device, memory_format=torch.channels_last)
-    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.999), use_buffers=True)
+    average = AveragedModel(network, multi_avg_fn=_average, use_buffers=True)
     order = Order(len(samples), settings.seed)
     loader = _loader(Looks(samples, settings.seed), order, settings)
     rounds = max(1, len(samples) // settings.batch)
     optimiser = torch.optim.AdamW(_groups(network), lr=settings.rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, settings.rate, total_steps=rounds * settings.epochs, pct_start=0.1
-    )
+    steps = max(rounds * settings.epochs, _FEWEST_STEPS)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.rate, total_steps=steps, pct_start=0.1)
     for epoch in range(settings.epochs):
         order.epoch = epoch
         tell(_epoch(network, average, loader, optimiser, schedule, settings, epoch, len(classes.boxes), step))
@@ -167,6 +168,16 @@ def _loader(looks: Looks, order: Order, settings: Settings) -> Any:
     return DataLoader(looks, settings.batch, sampler=order, num_workers=workers, collate_fn=collate, worker_init_fn=_alone,
                       multiprocessing_context="spawn" if workers else None, persistent_workers=workers > 0,
                       drop_last=len(looks) >= settings.batch, pin_memory=torch.cuda.is_available())  # fmt: skip
+
+
+def _average(averaged: Any, current: Any, steps: Any) -> None:
+    """Moves the averaged weights towards the current ones; the memory grows, or short trainings end as they began."""
+    memory = ((1 + steps) / (10 + steps)).clamp(max=_MEMORY)
+    for mine, new in zip(averaged, current, strict=True):
+        if mine.is_floating_point():
+            mine.lerp_(new, 1 - memory)
+        else:  # how many batches a normalisation has seen
+            mine.copy_(new)
 
 
 def _alone(worker: int) -> None:

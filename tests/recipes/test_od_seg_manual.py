@@ -19,7 +19,8 @@ from recipes.od_seg.seeds import seeds_of
 from tests.recipes.support import SHIPPED
 
 TEXT = (SHIPPED / "README.md").read_text("utf-8")
-BLOCKS = [block.strip() for block in re.findall(r"```\n(.*?)```", TEXT, re.DOTALL)]
+FENCED = re.findall(r"^[ 0-9.]*```(\w*)\n(.*?)^ *```$", TEXT, re.DOTALL | re.MULTILINE)
+BLOCKS = [block.strip() for language, block in FENCED if not language]
 RECIPE, AGENT = "python -m recipes.od_seg ", "camagent "
 
 
