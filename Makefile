@@ -11,12 +11,18 @@ MODEL ?=
 INPUT ?=
 OPTIONS ?= --head yolov8 --labels coco80 --scale 0.00392157
 
+# make deb: for these architectures; both where none is named
+ARCH ?=
+
+# make bench: options of bench.peers
+PEERS ?=
+
 # what decodes and calculates: PyAV and numpy are not the same on Python 3.11 and 3.12
 PIXEL_TESTS := tests/heads tests/test_config.py tests/test_first_use.py tests/test_frame_time.py tests/test_infer.py \
   tests/test_preprocess.py tests/test_rtsp.py tests/test_sources_corrupt.py tests/test_sources_files.py \
   tests/test_sources_masks.py tests/test_topics_agent.py
 
-.PHONY: help demo test test-full test-pixels lint format bench docs clean
+.PHONY: help demo test test-again test-full test-pixels lint format bench deb docs clean
 
 help:
 	@echo "make demo MODEL=m.onnx INPUT=clip.mp4 OPTIONS='--head ..'   build a bundle, run it, draw what it sees"
@@ -24,8 +30,11 @@ help:
 	@echo "make test-full   the long tests at their full counts"
 	@echo "make test-pixels what decodes and calculates, on another Python: PYTHON=python3.12 VENV=.venv-3.12"
 	@echo "make lint        ruff and mypy"
-	@echo "make bench       what a frame and a verification cost, beside what they must cost"
-	@echo "make docs        write the JSON Schemas of docs/schemas anew"
+	@echo "make bench       what frames, heads and a verification cost, beside what they must cost and beside others (an hour);"
+	@echo "                 PEERS='--write docs/performance.md' writes the page anew"
+	@echo "make deb         dist/camagent_*.deb for arm64 and amd64: everything but Python itself, for cameras without a network;"
+	@echo "                 ARCH=arm64 for one of them"
+	@echo "make docs        write the JSON Schemas of docs/schemas and the Chinese table of causes anew"
 
 $(VENV)/.installed: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "camagent needs Python 3.11 or 3.12: name one with make PYTHON=.."; exit 1; }
@@ -44,6 +53,12 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed
 	@.ci/debian-packages
 	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not full"
+
+# what has just failed, one after the other; more than a few is no matter of time
+test-again: $(VENV)/.installed
+	@$(BIN)/python -c "import json, sys; n = len(json.load(open('.pytest_cache/v/cache/lastfailed'))); \
+	  sys.exit(f'{n} tests failed: too many to blame the machine') if n > 5 else print(f'{n} failed beside others; again, alone')"
+	$(PYTEST) --last-failed --last-failed-no-failures none -m "not full"
 
 test-full: $(VENV)/.installed
 	@.ci/debian-packages
@@ -66,9 +81,17 @@ bench: $(VENV)/.installed
 	$(BIN)/python -m bench.frame_cost
 	$(BIN)/python -m bench.health_cost
 	$(BIN)/python -m bench.verify
+	$(BIN)/python -m bench.heads
+	$(BIN)/python -m bench.peers $(PEERS)
+
+deb: $(VENV)/.installed
+	@.ci/debian-packages debhelper
+	@$(BIN)/pip install --quiet --disable-pip-version-check '.[deb]'
+	UV=$(abspath $(BIN))/uv PYTHON=$(abspath $(BIN))/python debian/build $(ARCH)
 
 docs: $(VENV)/.installed
 	$(BIN)/python .ci/write-schemas docs/schemas
+	$(BIN)/python .ci/write-causes docs/self-test-causes.zh-CN.md
 
 clean:
 	rm -rf $(VENV) .venv-* build dist *.egg-info camagent-out .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -58,13 +58,17 @@ class Frames:
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.count = 0
+        self.ms: list[float] = []  # that the child itself says it took
         self._process = process
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            self.count += line.startswith(("frame", "{"))
+            word, _, value = line.partition(" ")
+            self.count += word.startswith(("frame", "{"))
+            if word == "frame" and value:
+                self.ms.append(float(value))
 
     def wait(self, count: int, timeout_s: float = 60.0) -> None:
         end = time.monotonic() + timeout_s
@@ -114,28 +118,21 @@ def agent(folder: Path, url: str, port: int, fps: float, seconds: float, *, came
                 process.terminate()
 
 
-def bundle(folder: Path, model: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "camagent",
-        "bundle",
-        "create",
-        str(model),
-        "--name",
-        "m",
-        "--version",
-        "1",
-        "--head",
-        "fastestdet",
-    ]
-    options = ["--labels", "coco80", "--color", "bgr", "--scale", "0.00392157", "--resize", "stretch", "--min-score", "0.65"]
-    subprocess.run([*command, *options, "-o", str(folder / "m.cambundle")], check=True, stdout=subprocess.DEVNULL)
+FASTESTDET = ("--head", "fastestdet", "--color", "bgr", "--scale", "0.00392157", "--resize", "stretch", "--min-score", "0.65")
+YOLOV8 = ("--head", "yolov8", "--scale", "0.00392157")
 
 
-def scaled(folder: Path, video: Path, fps: float) -> Path:
-    out = folder / "1080p.mp4"
-    filters = f"scale=1920:1080,fps={fps}"
+def bundle(folder: Path, model: Path, options: Sequence[str] = FASTESTDET) -> None:
+    """Writes m.cambundle into the folder."""
+    command = [sys.executable, "-m", "camagent", "bundle", "create", str(model), "--name", "m", "--version", "1"]
+    target = ["--labels", "coco80", "-o", str(folder / "m.cambundle")]
+    subprocess.run([*command, *options, *target], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def scaled(folder: Path, video: Path, fps: float, size: str = "1920x1080") -> Path:
+    """40 seconds of the video in this size and at this pace, as a camera would send it."""
+    out = folder / f"{size}-{fps:g}.mp4"
+    filters = f"scale={size.replace('x', ':')},fps={fps}"
     encoder = ["-c:v", "libx264", "-preset", "veryfast", "-bf", "0", "-g", str(round(fps * 2)), "-pix_fmt", "yuv420p"]
     subprocess.run(["ffmpeg", "-v", "error", "-i", str(video), "-t", "40", "-vf", filters, *encoder, str(out)], check=True)
     return out
@@ -167,7 +164,7 @@ def main() -> None:
         costs = {}
         for name, arguments in {
             "a": ["decode", url, str(args.fps)], "b": ["model", str(args.model), str(args.fps)],
-            "d": ["plain", url, str(args.model), str(port)],
+            "d": ["plain", url, str(args.model), str(port), "0"],
         }.items():  # fmt: skip
             with child(*here, *arguments) as process:
                 costs[name] = measure(process.pid, Frames(process), 10, args.seconds)

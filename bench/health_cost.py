@@ -31,7 +31,7 @@ from camagent.reasons import CameraFacts, reason
 from camagent.sources import open_source
 from camagent.steps import INVALID_EVERY_S, Steps, invalid_values
 
-REASONS_EVERY_S = 0.5  # pipeline.TICK_S
+REASONS_EVERY_S = 0.5  # agent.TICK_S
 WARM = 30  # frames
 PARTS = {
     "picture": "does it move, how bright is it", "outputs": "NaN and infinite values",

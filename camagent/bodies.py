@@ -130,6 +130,7 @@ class HealthModel(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     backend: str
     signature: Literal["verified", "unsigned"]
+    warnings: tuple[str, ...] = ()  # versions of runtime, toolkit and driver that may not go together: a sentence each
 
 
 class HealthPicture(msgspec.Struct, frozen=True, kw_only=True):
@@ -180,6 +181,8 @@ class AgentHealthBody(Body, frozen=True, kw_only=True):
     allow_unsigned: bool
     config: dict[str, Any]
     web: dict[str, Any] = {}
+    watchdog: dict[str, Any] = {}  # why it ended the life before this one, early deaths in a row, calls that hung in the NPU
+    npu: dict[str, Any] = {}  # SoC, cores, load, frequency, temperature, driver; empty where there is none, null where not told
     errors: dict[str, int] = {}
     probe: bool | UnsetType = UNSET
 
@@ -204,6 +207,7 @@ class BundleFacts(msgspec.Struct, frozen=True, kw_only=True):
     rollback_index: int
     last_refusal: BundleRefusal | None
     progress: dict[str, float] | UnsetType = UNSET  # of the trial: frames and seconds without a failure
+    waiting: str | UnsetType = UNSET  # why a camera that wants this bundle runs none
 
 
 class BundleStateBody(Body, frozen=True, kw_only=True):

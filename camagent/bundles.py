@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, cast
@@ -216,6 +216,13 @@ class Bundles:
             hint = f'no camera uses it yet: write bundle = "{name}" into a [[camera]] section of camagent.toml'
             return answer | {"outcome": "stored", "hint": hint}
         return answer | {"outcome": "trial" if slots.trial else "current"}
+
+
+def with_waiting(facts: Mapping[str, Any], waiting: Mapping[str, str]) -> dict[str, Any]:
+    """What the store says of each name, and of those that a camera waits for, why; names that the store does not know too."""
+    nothing = Slots().state_body()
+    known = {name: facts.get(name, nothing) for name in {*facts, *waiting}}
+    return {name: {**body, "waiting": waiting[name]} if name in waiting else body for name, body in known.items()}
 
 
 @contextmanager

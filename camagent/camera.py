@@ -15,21 +15,25 @@ from camagent.config import Camera
 from camagent.errors import BackendError, CodedError, printable
 from camagent.frame import Classes, Detections, Frame, Part, Prepared, Result, outcome_parts
 from camagent.health import CameraCounters, Finding, State
+from camagent.lives import Lives
 from camagent.messages import Author, Message, Topics, body_of, message_of
-from camagent.model_holder import Habits, Loaded, ModelHolder
+from camagent.model_holder import IDLE_S, Habits, Loaded, ModelHolder
 from camagent.models import UsableBundle, is_path
 from camagent.picture_check import PictureCheck, PictureFacts
+from camagent.reader import Reader
 from camagent.reasons import CameraFacts, reason
 from camagent.slot import Slot
-from camagent.sources import Source, SourceStatus, Tap, is_url, open_source
+from camagent.sources import SourceStatus, Tap, is_url
 from camagent.stage import Stage
 from camagent.steps import RLE
 from camagent.vitals import rss_bytes
+from camagent.watchdog import Durations, Watchdog
 from firmware_pkg.errors import TrialFailed
 
 log = logging.getLogger("camagent")
 
 STOP_S = 2.0
+HANDING_OVER_S = 30.0  # the outbox may wait for a slow disk
 _TAKE_S = 0.5
 
 
@@ -48,6 +52,8 @@ class Surroundings:
     tell_failed: Callable[[UsableBundle, CodedError], None]  # the bundle on trial is no good
     trace: Callable[[str, Result], None]
     delivery: Callable[[str], Finding | None]  # why messages do not arrive, given what became of the newest one
+    watchdog: Watchdog
+    lives: Lives
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,28 +75,33 @@ class CameraRunner:
         self.switch = switch
         self._around = around
         self._slot: Slot[Frame] = Slot()
-        self._source: Source = open_source(camera, clock=around.clock)
         self._failed: Finding | None = None
         self._next_seq = next_seq
         self._last_class: int | None = None
         self._check = PictureCheck([mask.polygon for mask in camera.mask], camera.fps)
         self._began = around.clock.monotonic()
         self._has_seen: Loaded | None = None  # the model that has found something here
-        habits = Habits(around.topics.agent, around.run, around.options, around.clock, around.load_bundle, around.tell_failed)
+        habits = Habits(
+            around.topics.agent, around.run, around.options, around.clock, around.load_bundle, around.tell_failed,
+            around.watchdog, around.lives,
+        )  # fmt: skip
         self._models = ModelHolder(camera, habits, self.counters.errors, self._died)
-        self._reader = Stage(f"{camera.name}-reader", self._read, self._died)
+        self._durations = Durations()
+        self._reader = Reader(camera, around.clock, self._slot, around.watchdog, died=self._died, errors=self.counters.errors)
         self._worker = Stage(f"{camera.name}-worker", self._work, self._died)
 
     def start(self) -> None:
         """Starts both threads."""
         self._reader.start()
+        self._around.watchdog.watch(self._worker.pulse)
         self._worker.start()
 
     def stop(self) -> None:
         """Stops reading, lets the worker finish the frame in the slot, and waits a bounded time for both."""
-        self._reader.stop.set()
+        self._reader.stop()
         self._slot.close()
         worker_ended = self._worker.join(STOP_S)
+        self._around.watchdog.forget(self._worker.pulse)
         reader_ended = self._reader.join(STOP_S)
         if not (worker_ended and reader_ended):
             log.warning("%s: a thread is still in a blocking call and is left behind", self.camera.name)
@@ -126,7 +137,7 @@ class CameraRunner:
 
     def watch(self, tap: Tap | None) -> None:
         """Any thread: lets somebody look over the reader's shoulder, until this is called with None."""
-        self._source.tap = tap
+        self._reader.watch(tap)
 
     @property
     def bundle(self) -> UsableBundle | None:
@@ -135,9 +146,15 @@ class CameraRunner:
         return loaded.bundle if loaded else None
 
     @property
+    def refused(self) -> Finding | None:
+        """Why no model runs; None while one does, and before the first was tried."""
+        refused = self._models.refused
+        return None if refused is None or refused.code == "starting" else refused
+
+    @property
     def source(self) -> SourceStatus:
         """The source's own words and counters."""
-        return self._source.status()
+        return self._reader.status()
 
     def state(self) -> State:
         """Where this camera stands, in the words of `health`."""
@@ -208,32 +225,30 @@ class CameraRunner:
             errors=dict(self.counters.errors),
         )
 
-    def _read(self, stop: threading.Event) -> None:
-        self._source.run(stop, self._slot)
-
     def _work(self, stop: threading.Event) -> None:
-        models = self._models
+        models, pulse = self._models, self._worker.pulse
         try:
             while True:
-                if not models.ready():
+                if not models.ready(pulse):
                     if stop.is_set() or self._slot.closed:
                         return
-                    models.wait(stop)
+                    models.wait(stop, pulse)
                     continue
+                pulse.beat(IDLE_S, "waiting for a frame")
                 frame = self._slot.take(_TAKE_S)
                 if frame is None and (stop.is_set() or self._slot.closed):
                     return
-                if frame is not None and self.switch.on and models.ready():
+                if frame is not None and self.switch.on and models.ready(pulse):
                     self._infer(frame)
         finally:
-            models.close()
+            models.close(pulse)
 
     def _infer(self, frame: Frame) -> None:
         loaded = self._models.loaded
         assert loaded is not None
         trial = loaded.bundle.trial
         try:
-            result = loaded.steps.run(frame, self._look)
+            result = self._run(loaded, frame)
         except BackendError as exc:
             if not self.counters.errors[exc.code]:
                 log.error("%s: %s", self.camera.name, exc.render())  # noqa: TRY400  a sentence, not a traceback
@@ -257,6 +272,17 @@ class CameraRunner:
         for part in outcome_parts(result.outcome):
             if self._worth_publishing(part):
                 self._publish(result, part, loaded.author)
+
+    def _run(self, loaded: Loaded, frame: Frame) -> Result:
+        """One inference, within the time that those before it let expect."""
+        pulse, began = self._worker.pulse, self._around.clock.monotonic()
+        pulse.beat(self._durations.patience_s, "an inference", on_device=loaded.on_device)
+        result = loaded.steps.run(frame, self._look)
+        self._durations.note(self._around.clock.monotonic() - began)
+        pulse.beat(HANDING_OVER_S, "handing a result over")
+        if loaded.on_device:
+            self._around.lives.good_call()
+        return result
 
     def _look(self, prepared: Prepared) -> None:
         self._check.see(prepared, self._around.clock.monotonic())
@@ -292,7 +318,7 @@ class CameraRunner:
         self.counters.errors["STAGE_DIED"] += 1
         self._failed = Finding("stage-died", f"{stage}: {type(exc).__name__}: {printable(exc)}")
         self._slot.close()
-        self._reader.stop.set()
+        self._reader.stop()
 
 
 def _as_failed_trial(exc: BaseException) -> TrialFailed:
@@ -305,7 +331,9 @@ def _as_failed_trial(exc: BaseException) -> TrialFailed:
 
 def _model_facts(loaded: Loaded) -> HealthModel:
     ref, steps = loaded.author.model, loaded.steps
-    return HealthModel(name=ref.name, version=ref.version, backend=steps.backend_name, signature=steps.signature)
+    return HealthModel(
+        name=ref.name, version=ref.version, backend=steps.backend_name, signature=steps.signature, warnings=steps.warnings
+    )  # fmt: skip
 
 
 def _picture_facts(picture: PictureFacts) -> HealthPicture:
@@ -318,7 +346,8 @@ def _picture_facts(picture: PictureFacts) -> HealthPicture:
 
 def _source_facts(source: SourceStatus) -> dict[str, Any]:
     return {
-        "state": source.state, "codec": source.codec, "decoder": source.decoder, "width": source.width, "height": source.height,
+        "state": source.state, "codec": source.codec, "decoder": source.decoder, "decoder_note": source.decoder_note or None,
+        "pixels": source.pixels or None, "width": source.width, "height": source.height,
         "key_interval": source.key_interval, "key_frames_only": source.key_frames_only, "time_source": source.time_source,
         "decoder_errors": source.decoder_errors, "corrupt": source.corrupt, "overloads": source.overloads,
         "unreadable": source.unreadable,

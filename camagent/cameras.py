@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 
 from camagent.bodies import CameraHealthBody
 from camagent.camera import CameraRunner, Surroundings, Switch
@@ -16,20 +16,13 @@ from camagent.clock import Clock
 from camagent.commands import DetectSwitches
 from camagent.config import Camera
 from camagent.errors import CodedError, StateError, printable
+from camagent.models import is_path
 from camagent.owner import Owner
+from camagent.standing import Standing, refusal_code
 
 log = logging.getLogger("camagent")
 
 REVIVE_S = 5.0  # a camera whose thread died is started anew after this
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What of a camera is worth telling at once when it changes."""
-
-    state: str
-    reason: str | None
-    online: bool
 
 
 class Cameras:
@@ -99,11 +92,25 @@ class Cameras:
         """(camera, whether its standing changed) of those whose standing changed, or of all."""
         for name, runner in self._runners.items():
             found = runner.finding()
-            standing = Standing(runner.state(), found.code if found else None, runner.source.state == "running")
+            state = runner.state()
+            code = refusal_code(found.detail) if found and state == "waiting-bundle" else ""
+            standing = Standing(state, found.code if found else None, runner.source.state == "running", code)
             is_new = self._told.get(name) != standing
             if everything or is_new:
                 self._told[name] = standing
                 yield runner, is_new
+
+    @property
+    def standings(self) -> Mapping[str, Standing]:
+        """As told last; where nothing was told yet, the state alone."""
+        return {
+            name: self._told.get(name) or Standing(runner.state(), None, online=False) for name, runner in self._runners.items()
+        }
+
+    def waiting(self) -> dict[str, str]:
+        """Bundles of the store that a camera waits for, and why it does."""
+        told = {runner.camera.bundle: runner.refused for runner in self._runners.values() if not is_path(runner.camera.bundle)}
+        return {name: printable(refused.detail, 500) for name, refused in told.items() if refused is not None}
 
     def runner(self, name: str) -> CameraRunner | None:
         """Any thread: the camera of that name; None where it is not there, or cannot be built."""

@@ -9,8 +9,13 @@ CodedError
 +-- Unreachable (exit 3)          camera, broker or agent did not answer
 |   +-- SourceError
 |   +-- BrokerError
+|   +-- ToolkitMissing            Rockchip's converter is not installed and cannot be fetched
 +-- Refusal (exit 1)              a finding that is the command's answer
-|   +-- Busy, BackendError, HeadMismatch, LabelCountMismatch
+|   +-- Busy, HeadMismatch, LabelCountMismatch
+|   +-- BackendError                the model cannot be loaded or run; where it is known why, the code is the self-test's cause:
+|   |   +-- NpuAbsent, NpuPermissionDenied, NpuRuntimeMissing, RuntimeVersionMismatch, ModelFileBad
+|   |   +-- NpuSubmitFailed, NpuHung, MemoryExhausted, QuantParamsIgnored
+|   +-- ConversionFailed          Rockchip's converter does not take the model
 |   +-- HeadUndecided (exit 3)    no head, or more than one, explains the golden pictures
 +-- firmware_pkg.errors.Refused   a bundle is refused; ModelMismatch is its MANIFEST_INVALID
 """
@@ -99,6 +104,12 @@ class BrokerError(Unreachable):
     code = "MQTT_UNREACHABLE"
 
 
+class ToolkitMissing(Unreachable):
+    """rknn-toolkit2 has no environment here, and none can be made."""
+
+    code = "TOOLKIT_MISSING"
+
+
 class Refusal(CodedError):
     """The command's answer is no; commands exit with 1."""
 
@@ -112,9 +123,74 @@ class Busy(Refusal):
 
 
 class BackendError(Refusal):
-    """The model cannot be loaded or run."""
+    """The model cannot be loaded or run. `reason` is what a camera says while it waits for that to change."""
 
     code = "BACKEND_FAILED"
+    reason = "bundle-refused"
+
+
+class NpuAbsent(BackendError):
+    """There is no NPU here, or the kernel does not drive it."""
+
+    code = "NPU_ABSENT"
+    reason = "npu-absent"
+
+
+class NpuPermissionDenied(BackendError):
+    """The NPU is there and this user may not open it."""
+
+    code = "NPU_PERMISSION_DENIED"
+    reason = "npu-permission-denied"
+
+
+class NpuRuntimeMissing(BackendError):
+    """The library that drives the NPU, or its Python package, is not installed or cannot be loaded."""
+
+    code = "NPU_RUNTIME_MISSING"
+    reason = "npu-runtime-missing"
+
+
+class RuntimeVersionMismatch(BackendError):
+    """Model, toolkit, runtime library and driver do not fit together."""
+
+    code = "RUNTIME_VERSION_MISMATCH"
+
+
+class ModelFileBad(BackendError):
+    """The runtime cannot read the model: damaged, encrypted, or built for another SoC."""
+
+    code = "MODEL_FILE_BAD"
+
+
+class NpuSubmitFailed(BackendError):
+    """The NPU or its driver refused a job, or gave nothing back."""
+
+    code = "NPU_SUBMIT_FAILED"
+
+
+class NpuHung(BackendError):
+    """The NPU took a job and did not come back in time; after two in a row only a reboot helps."""
+
+    code = "NPU_HUNG"
+    reason = "npu-hung"
+
+
+class MemoryExhausted(BackendError):
+    """The runtime got no memory."""
+
+    code = "MEMORY_EXHAUSTED"
+
+
+class QuantParamsIgnored(BackendError):
+    """The runtime hands out integers, and nothing says what they stand for."""
+
+    code = "QUANT_PARAMS_IGNORED"
+
+
+class ConversionFailed(Refusal):
+    """Rockchip's converter does not take the model, or the settings."""
+
+    code = "CONVERSION_FAILED"
 
 
 class ModelMismatch(ManifestInvalid):
@@ -146,18 +222,29 @@ __all__ = [
     "Busy",
     "CodedError",
     "ConfigError",
+    "ConversionFailed",
     "ExtraMissing",
     "FileUnusable",
     "HeadMismatch",
     "HeadUndecided",
     "InputError",
     "LabelCountMismatch",
+    "MemoryExhausted",
+    "ModelFileBad",
     "ModelMismatch",
+    "NpuAbsent",
+    "NpuHung",
+    "NpuPermissionDenied",
+    "NpuRuntimeMissing",
+    "NpuSubmitFailed",
+    "QuantParamsIgnored",
     "Refusal",
+    "RuntimeVersionMismatch",
     "SourceError",
     "StateError",
     "StreamStalled",
     "StreamUnreachable",
+    "ToolkitMissing",
     "Unreachable",
     "UnsignedNotAllowed",
     "UsageError",

@@ -75,15 +75,18 @@ def apply(candidates: Candidates, letterbox: Letterbox, rule: FilterRule, nms: N
     by_label = np.ones(len(ids), bool) if rule.class_ids is None else np.isin(ids, list(rule.class_ids))
     sides = boxes[:, 2:] - boxes[:, :2]
     by_area = by_label & (sides > 0).all(axis=1) & (sides.prod(axis=1) >= rule.min_area)
-    zones = [zones_of(box, rule.zones, letterbox) if ok else () for box, ok in zip(boxes, by_area, strict=True)]
-    by_zone = by_area & np.array([bool(names) for names in zones], bool) if rule.zones else by_area
+    zones: list[tuple[str, ...]] = []
+    by_zone = by_area
+    if rule.zones:
+        zones = [zones_of(box, rule.zones, letterbox) if ok else () for box, ok in zip(boxes, by_area, strict=True)]
+        by_zone = by_area & np.array([bool(names) for names in zones], bool)
     final = np.flatnonzero(by_zone)
     counts = StageCounts(
         candidates=candidates.seen,
         scored=len(candidates.scores),
         kept_by_nms=len(kept),
-        kept_by_label=int(by_label.sum()),
-        kept_by_area=int(by_area.sum()),
+        kept_by_label=int(np.count_nonzero(by_label)),
+        kept_by_area=int(np.count_nonzero(by_area)),
         kept_by_zone=len(final),
         score_max=candidates.score_max,
     )

@@ -265,6 +265,16 @@ class TensorSpec:
     name: str
     shape: tuple[int | None, ...]
     dtype: str  # numpy's name: float32, uint8, int64 ..
+    also: tuple[TensorSpec, ...] = ()  # other forms in which the runtime takes this very input
+
+    def takes(self, shape: tuple[int, ...], dtype: str) -> bool:
+        """Whether an input of this shape and type is taken as it is."""
+        return any(
+            len(one.shape) == len(shape)
+            and all(have in (None, want) for have, want in zip(one.shape, shape, strict=True))
+            and one.dtype == dtype
+            for one in (self, *self.also)
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -15,10 +16,10 @@ from typing import BinaryIO, Protocol
 
 from camagent import golden, models, vitals
 from camagent.audit import Audit, Happening
-from camagent.backends import BackendOptions, installed
+from camagent.backends import BackendOptions, installed, on_device
 from camagent.clock import Clock
 from camagent.config import Camera
-from camagent.errors import CodedError, InputError
+from camagent.errors import CodedError, InputError, NpuHung
 from camagent.models import UsableBundle, both_fit
 from camagent.trial import Trial
 from camagent.trust_desk import TrustDesk
@@ -32,12 +33,27 @@ from signing.trust import TrustRoot
 
 log = logging.getLogger("camagent")
 
+GOLDEN_S = 300.0  # opening the model and every golden picture, on a slow device
+
 # refusals of a confirmed bundle after which another one runs: it is not theirs any more, or it is not what it was
 _LOST_STEPS = frozenset({"container", "lengths", "digests", "signature", "signer", "threshold"})
-_DISK = (StateError, NoSpace)  # nothing is wrong with a bundle then
+_NO_FAULT = (StateError, NoSpace, NpuHung)  # the disk's or the device's: nothing is wrong with a bundle then
 _NOT_LOST = frozenset(
     {"TRUST_MISSING", "UNSIGNED_NOT_ALLOWED", "TRUST_ROTATION"}
 )  # the configuration's fault, not the bundle's
+
+
+class LongStep(Protocol):
+    """Announces a step that takes its time, in a thread that is not watched otherwise; see Watchdog.step."""
+
+    def __call__(self, name: str, within_s: float, doing: str, *, on_device: bool = False) -> AbstractContextManager[None]:
+        """Around the step."""
+        ...
+
+
+def _unwatched(name: str, within_s: float, doing: str, *, on_device: bool = False) -> AbstractContextManager[None]:
+    del name, within_s, doing, on_device
+    return nullcontext()
 
 
 class CamerasToTell(Protocol):
@@ -72,6 +88,7 @@ class Live:
         self.store = Store(state_dir / "bundles", boot_id(), clock.wall)
         self.audit = Audit(state_dir / "audit.jsonl", clock)
         self.trials: dict[str, Trial] = {}
+        self.long_step: LongStep = _unwatched  # a running agent's watchdog hears what takes its time
         self._given_up: set[str] = set()  # digests that failed, which a full disk could not be told
         self._clock = clock
         self._one_at_a_time = threading.RLock()
@@ -105,7 +122,7 @@ class Live:
                     return self._load_ref(name, slots.safe, camera.backend)
                 try:
                     return self._load_stored(name, slots, running, camera.backend)
-                except _DISK as exc:
+                except _NO_FAULT as exc:
                     if slots.trial is None or slots.safe is None:
                         raise
                     log.error("bundle %s %s cannot be tried now. %s", name, running.version, exc.render())  # noqa: TRY400
@@ -143,7 +160,7 @@ class Live:
             try:
                 self._begin(name, slots)
                 self._test(name, running, checklist)
-            except _DISK:
+            except _NO_FAULT:
                 raise
             except CodedError as exc:
                 self.take_back(name, running, exc)
@@ -201,7 +218,7 @@ class Live:
                     self.store.drop(name, ref.digest, refusal)
                 else:
                     self.store.fail(name, ref.digest, refusal)
-            except _DISK:
+            except _NO_FAULT:
                 if ref.digest not in self._given_up:  # the disk does not take it down; the cameras let go of it all the same
                     self._given_up.add(ref.digest)
                     self.cameras.renew(name)
@@ -285,7 +302,9 @@ class Live:
         if not both_fit(vitals.memory_available(), len(made.model)):
             log.warning("bundle %s: memory does not hold two models; its cameras pause while the new one is tested", name)
             self.cameras.release(name)
-        measured = golden.test(made, BackendOptions(config.onnx.intra_op_threads, config.onnx.providers))
+        device = on_device(made.artifact.backend)
+        with self.long_step(f"golden-{name}", GOLDEN_S, f"testing {name} {ref.version} on golden pictures", on_device=device):
+            measured = golden.test(made, BackendOptions.of(config))
         self.store.mark_tested(name, ref.digest)
         checklist.passed("golden", **measured)
 

@@ -13,22 +13,32 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from camagent import vitals
-from camagent.backends import BackendOptions
+from camagent.backends import BackendOptions, on_device
 from camagent.bodies import ModelRef
 from camagent.clock import Clock
 from camagent.config import Camera
-from camagent.errors import BackendError, CodedError, InputError, StateError
+from camagent.errors import BackendError, CodedError, InputError, NpuHung, StateError
 from camagent.filters import rule_for, unknown_labels
 from camagent.health import Finding
+from camagent.lives import Lives
 from camagent.messages import Author
 from camagent.models import UsableBundle, both_fit
+from camagent.pulse import Pulse
 from camagent.stage import Stage
 from camagent.steps import Steps
+from camagent.watchdog import Watchdog
 from firmware_pkg.errors import NotStored
 
 log = logging.getLogger("camagent")
 
+_NOTHING_THERE = (InputError, NotStored)
+
 RETRY_S = 5.0
+IDLE_S = 10.0
+LOADING_S = 600.0  # verifying a large bundle on a slow card, its golden pictures
+OPENING_S = 300.0  # building an engine
+FIRST_CALL_S = 30.0
+CLOSING_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,6 +49,7 @@ class Loaded:
     steps: Steps
     author: Author
     opened_at: float  # monotonic seconds
+    on_device: bool = False  # it runs on an NPU or the like
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +62,8 @@ class Habits:
     clock: Clock
     load_bundle: Callable[[Camera], UsableBundle]
     tell_failed: Callable[[UsableBundle, CodedError], None]  # a bundle on trial could not be opened
+    watchdog: Watchdog
+    lives: Lives
 
 
 class ModelHolder:
@@ -71,8 +84,11 @@ class ModelHolder:
         self._nudge = threading.Event()
         self._retry_at = float("-inf")
 
-    def ready(self) -> bool:
-        """Between two frames: takes over the newer model if there is one; opens the first. False while there is none."""
+    def ready(self, pulse: Pulse) -> bool:
+        """Between two frames: takes over the newer model if there is one; opens the first. False while there is none.
+
+        `pulse` is the worker's: opening takes its time.
+        """
         if self._next is not None:
             with self._lock:
                 newer, self._next = self._next, None
@@ -85,13 +101,13 @@ class ModelHolder:
         if self.loaded is None and self._habits.clock.monotonic() >= self._retry_at:
             self._retry_at = self._habits.clock.monotonic() + RETRY_S
             self._nudge.clear()
-            self._open_here()
+            self._open_here(pulse)
         return self.loaded is not None
 
-    def wait(self, stop: threading.Event) -> None:
+    def wait(self, stop: threading.Event, pulse: Pulse) -> None:
         """Until it is time to try again, a renewal is asked for, or the camera stops."""
         while not stop.is_set() and self._habits.clock.monotonic() < self._retry_at and not self._nudge.wait(0.2):
-            pass
+            pulse.beat(IDLE_S, "waiting for a bundle")
 
     def renew(self) -> None:
         """Any thread: another bundle is in force now. Returns at once."""
@@ -104,14 +120,16 @@ class ModelHolder:
                 self._again = True
                 return
             self._loader = Stage(f"{self._camera.name}-loader", self._load_beside, self._died)
+            self._habits.watchdog.watch(self._loader.pulse)
             self._loader.start()
 
     def release(self) -> None:
         """Any thread: close the model before the next frame, then load whatever is in force."""
         self._in_place = True
 
-    def close(self) -> None:
+    def close(self, pulse: Pulse) -> None:
         """Frees every model."""
+        pulse.announce(CLOSING_S, "closing the model")
         with self._lock:
             newer, self._next = self._next, None
         if newer is not None:
@@ -119,15 +137,21 @@ class ModelHolder:
         self._close_loaded()
 
     def _load_beside(self, stop: threading.Event) -> None:
-        while not stop.is_set():
-            self._again = False
-            self._prepare_next()
-            with self._lock:
-                if not self._again:
-                    self._loader = None
-                    return
+        loader = self._loader
+        assert loader is not None  # started under the lock that is needed to take it away
+        try:
+            while not stop.is_set():
+                self._again = False
+                self._prepare_next(loader.pulse)
+                with self._lock:
+                    if not self._again:
+                        self._loader = None
+                        return
+        finally:
+            self._habits.watchdog.forget(loader.pulse)
 
-    def _prepare_next(self) -> None:
+    def _prepare_next(self, pulse: Pulse) -> None:
+        pulse.announce(LOADING_S, "loading the next bundle")
         try:
             bundle = self._habits.load_bundle(self._camera)
         except CodedError as exc:
@@ -143,7 +167,7 @@ class ModelHolder:
             self._in_place = True
             return
         try:
-            opened = self._open(bundle)
+            opened = self._open(bundle, pulse)
         except CodedError as exc:
             self._refuse(exc, bundle)
             return
@@ -152,30 +176,38 @@ class ModelHolder:
         if older is not None:
             older.steps.close()
 
-    def _open_here(self) -> None:
+    def _open_here(self, pulse: Pulse) -> None:
         bundle: UsableBundle | None = None
+        pulse.announce(LOADING_S, "loading the bundle")
         try:
             bundle = self._habits.load_bundle(self._camera)
-            self._take(self._open(bundle))
+            self._take(self._open(bundle, pulse))
         except CodedError as exc:
             self._refuse(exc, bundle)
 
-    def _open(self, bundle: UsableBundle) -> Loaded:
+    def _open(self, bundle: UsableBundle, pulse: Pulse) -> Loaded:
         """Raises BackendError, HeadMismatch .. for a model that cannot be used."""
         camera, manifest = self._camera, bundle.manifest
+        device = on_device(bundle.artifact.backend)
+        pulse.announce(OPENING_S, f"opening the model on {bundle.artifact.backend}", on_device=device)
+        if device:
+            self._habits.lives.uses_device()
         labels, groups = manifest.label_names, manifest.label_groups
         rule = rule_for(camera, labels, groups, manifest.thresholds.min_score, manifest.thresholds.nms_iou)
         steps = Steps(bundle, rule, self._habits.options, self._habits.clock)
         try:
+            pulse.announce(FIRST_CALL_S, f"the first call of the model on {bundle.artifact.backend}", on_device=device)
             steps.warm_up()
         except BackendError:
             steps.close()
             raise
+        if device:
+            self._habits.lives.good_call()
         for label in unknown_labels(camera, labels, groups):
             log.warning("%s: the model has no label %r, so the filter can never let it through", camera.name, label)
         ref = ModelRef(name=manifest.name, version=manifest.version)
         author = Author(self._habits.agent, camera.name, self._habits.run, ref, labels, groups)
-        return Loaded(bundle, steps, author, self._habits.clock.monotonic())
+        return Loaded(bundle, steps, author, self._habits.clock.monotonic(), device)
 
     def _take(self, newer: Loaded) -> None:
         older, self.loaded, self.refused = self.loaded, newer, None
@@ -190,11 +222,16 @@ class ModelHolder:
             older.steps.close()
 
     def _refuse(self, exc: CodedError, bundle: UsableBundle | None = None) -> None:
-        code = "no-bundle" if isinstance(exc, InputError | NotStored) else "bundle-refused"
-        refusal = Finding(code, f"{exc.code}: {exc.what} ({exc.fix})")
+        refusal = Finding(_reason(exc), f"{exc.code}: {exc.what} ({exc.fix})")
         if refusal != self.refused:
             log.error("%s: %s", self._camera.name, exc.render())
         self.refused = refusal
         self._errors[exc.code] += 1
-        if bundle is not None and bundle.trial is not None:
+        if bundle is not None and bundle.trial is not None and not isinstance(exc, NpuHung):  # no bundle's fault
             self._habits.tell_failed(bundle, exc)
+
+
+def _reason(exc: CodedError) -> str:
+    if isinstance(exc, BackendError):
+        return exc.reason
+    return "no-bundle" if isinstance(exc, _NOTHING_THERE) else "bundle-refused"

@@ -12,9 +12,11 @@ from firmware_pkg import verify as verifier
 from firmware_pkg.errors import ArtifactTarget
 from firmware_pkg.manifest import Artifact, Manifest
 from firmware_pkg.model_file import require_self_contained
+from firmware_pkg.rknn_file import read_rknn
 from firmware_pkg.verify import Policy
 
 BUNDLE_SUFFIX = ".cambundle"
+SIMULATORS = frozenset({"rknn-sim"})  # run where they are asked for, or where there is nothing else
 # what a runtime needs beside the weights while it opens them: a copy, the optimised graph, work space
 _ROOM_FACTOR = 4
 _ROOM_BYTES = 64 * 1024 * 1024
@@ -45,8 +47,9 @@ def load(
     """A bundle on disk -> what may run: exactly the bytes that were hashed. `whole`: every file of it is checked.
 
     Raises:
-        Refused: as firmware_pkg.verify.load; ArtifactTarget where no model of it runs here; ManifestInvalid for an ONNX
-            model that reaches for other files.
+        Refused: as firmware_pkg.verify.load; ArtifactTarget where no model of it runs here, or a Rockchip model was built
+            for another SoC than the manifest says; ManifestInvalid for an ONNX model that reaches for other files, or a
+            damaged Rockchip model.
     """
 
     def wanted(manifest: Manifest) -> list[str]:
@@ -58,6 +61,8 @@ def load(
     loaded = verifier.load(source, policy, wanted, whole=whole)
     manifest = loaded.verified.manifest
     artifact = choose_artifact(manifest, backends=backends, backend=backend, device=device)
+    if artifact.backend == "rknn":
+        _require_target(manifest, loaded.files[artifact.path], device)
     rest = {name: data for name, data in loaded.files.items() if name != artifact.path}
     made = usable(manifest, artifact, loaded.files[artifact.path])
     signature: Literal["verified", "unsigned"] = "verified" if loaded.verified.signers else "unsigned"
@@ -72,8 +77,11 @@ def usable(manifest: Manifest, artifact: Artifact, model: bytes) -> UsableBundle
 
 
 def choose_artifact(manifest: Manifest, *, backends: Collection[str], backend: str, device: str) -> Artifact:
-    """The first artifact whose backend is installed (and wanted, unless "auto") and whose targets name this device or "*"."""
-    for artifact in manifest.artifacts:
+    """The first artifact whose backend is installed (and wanted, unless "auto") and whose targets name this device or "*".
+
+    A simulator's comes last: a camera has its name among the installed backends, and a workstation has better ones.
+    """
+    for artifact in sorted(manifest.artifacts, key=lambda artifact: artifact.backend in SIMULATORS):
         wanted = backend in ("auto", artifact.backend)
         if wanted and artifact.backend in backends and soc.fits(device, artifact.targets):
             return artifact
@@ -87,6 +95,17 @@ def choose_artifact(manifest: Manifest, *, backends: Collection[str], backend: s
         },
         fix='build the bundle with an artifact for this machine, or set the camera\'s backend = "auto"',
     )
+
+
+def _require_target(manifest: Manifest, model: bytes, device: str) -> None:
+    """A Rockchip model says itself what it was built for, whatever the manifest says. Unknown devices are the backend's."""
+    targets = read_rknn(model).targets
+    if device and not soc.fits(device, targets):
+        raise ArtifactTarget(
+            f"the model of bundle {manifest.name} {manifest.version} was built for another SoC",
+            evidence={"model is for": ", ".join(targets) or "none that it names", "this machine": device},
+            fix=f"convert the model for {device}, and build the bundle with it",
+        )
 
 
 def both_fit(available: int, model_bytes: int) -> bool:

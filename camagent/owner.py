@@ -73,6 +73,7 @@ def acquire(state_dir: Path) -> Owner:
     try:
         disk.make_folder(state_dir)
         lock = (state_dir / LOCK_NAME).open("a+")
+        os.fchmod(lock.fileno(), 0o640)  # the group may find the agent, whatever the umask is
     except OSError as exc:
         raise _unusable(state_dir, exc) from exc
     try:

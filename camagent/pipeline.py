@@ -1,386 +1,65 @@
-"""Start here: builds the stages from the configuration, starts them, watches them, and stops them.
-
-    source -> slot -> steps (preprocess, backend, head, filters) -> messages -> outbox -> MQTT
-    `-- reader --'   `---------------- worker ----------------'             `-- network --'
-
-Threads: per camera one reader and one worker (camera.py), one network thread (mqtt/), and the caller of `Agent.run`, which
-supervises. Everything else is a value that travels, or a pure function.
-"""
+"""The door to the stages: what commands, pages and self-test need of them. Only the assembly imports a stage itself."""
 
 from __future__ import annotations
 
-import logging
-import threading
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
-
-import msgspec
-
-from camagent import __version__, vitals
+from camagent.agent import Agent
 from camagent.backends import BackendOptions, installed, open_backend
 from camagent.backends.auxiliary import is_auxiliary
 from camagent.backends.onnx import OnnxProfiler, runtime_version
-from camagent.bodies import AgentHealthBody, BundleStateBody, encode
-from camagent.bundles import Bundles
-from camagent.camera import CameraRunner, Surroundings
-from camagent.cameras import Cameras
-from camagent.clock import Clock, StepWatch, SystemClock
-from camagent.config import Config
-from camagent.config_file import Loaded, load
-from camagent.errors import CodedError, ConfigError, StateError, UsageError, printable
+from camagent.config_check import check
 from camagent.filters import FilterRule, rule_for
-from camagent.frame import Result, TensorSpec
+from camagent.frame import TensorSpec
 from camagent.head_fit import HeadFit, fits
 from camagent.heads import HEADS, USUAL_SCALE, task_of
-from camagent.health import Finding
 from camagent.inputs import named_frames, one_picture, passed_over, picture_frame, rgb_frame
-from camagent.messages import Author, Message, Topics, body_of
+from camagent.messages import Author, body_of
 from camagent.models import UsableBundle, usable
 from camagent.models import load as load_model
-from camagent.mqtt import Endpoint, MqttClient, Observer
-from camagent.notify import notify
-from camagent.orders import Orders, prefixes
-from camagent.outbox import Outbox
-from camagent.owner import Owner, acquire
+from camagent.mqtt import Observer
 from camagent.preprocess import rgb_pixels
-from camagent.sources import open_source
-from camagent.stage import Wake
+from camagent.sources.decoder import ffmpeg_versions
 from camagent.steps import RLE, Steps
-from camagent.trace import Trace
 from camagent.trust_desk import TrustDesk
 from camagent.workbench import BackendHung, Reading, Workbench, head_of, heads_for, prepare, read
 
-log = logging.getLogger("camagent")
-
-TICK_S = 0.5
-HEALTH_S = 10.0
-DRAIN_S = 3.0
-_NOT_DELIVERED = ("refused", "too_large", "set_aside")
-
-
-class Agent:
-    """The daemon. `run` returns after `request_stop`."""
-
-    def __init__(self, loaded: Loaded, clock: Clock | None = None, trace: Trace | None = None) -> None:
-        """Takes the state directory. Raises StateError when it is held, unwritable or from a newer agent."""
-        self.loaded = loaded
-        self.clock = clock or SystemClock()
-        self.config = loaded.config
-        self.owner: Owner = acquire(self.config.agent.state_dir)
-        self.topics = Topics(self.config.mqtt.prefix, self.config.agent.id)
-        self._started = self.clock.monotonic()
-        self._clock_steps = StepWatch(self.clock)
-        self._wake = Wake()
-        self._stopping = self._reload_wanted = self._network_dead = False
-        self._trace = trace
-        self._config_error: str | None = None
-        self._errors: Counter[str] = Counter()
-        self._next_health = 0.0
-        self._bundles_changed = threading.Event()
-        self.bundles = Bundles(self.config, self.clock, self, self._note_bundles)
-        self.bundles.about = self._about
-        self.orders = Orders(
-            self.config, self.bundles, self.clock, errors=self._errors, changed=self._note_bundles,
-            seen=self.owner.command_ids, remember=self._remember_commands,
-        )  # fmt: skip
-        self.cameras = Cameras(self.owner, self.clock, self._surroundings)
-        self.outbox = Outbox(
-            self.config.agent.state_dir, self.owner.run_dir, self.config.mqtt, self.clock, self.cameras.outcome
-        )
-        self._previous = self.outbox.previous()
-        self.web_facts: Callable[[], Mapping[str, Any]] = dict  # what the web server says of itself
-        self.on_reload: Callable[[Config], None] = lambda _: None  # the servers follow the configuration too
-        self.check_also: Callable[[Config], None] = lambda _: None  # and may say no to it. Raises ConfigError
-        self.mqtt = self._client()
-
-    def run(self) -> None:
-        """Starts everything and supervises until a stop is asked for. Raises ConfigError or InputError with nothing started."""
-        self.cameras.build(self.config.camera)
-        self.bundles.live.recover()
-        self.mqtt.start()
-        self._subscribe()
-        self.cameras.start()
-        self._note_bundles()
-        notify(READY="1", STATUS=f"{len(self.cameras)} cameras")
-        log.info("camagent %s, agent %s, run %d", __version__, self.topics.agent, self.owner.run)
-        try:
-            while not self._stopping:
-                self._tick()
-                self._wake.wait(TICK_S)
-        finally:
-            self._shut_down()
-
-    def request_stop(self) -> None:
-        """Asks `run` to drain and return; safe in a signal handler."""
-        self._stopping = True
-        self._wake.set()
-
-    def request_reload(self) -> None:
-        """Asks for the configuration to be read again; safe in a signal handler."""
-        self._reload_wanted = True
-        self._wake.set()
-
-    def renew(self, name: str) -> None:
-        """Any thread: the cameras of this bundle take over what is in force now."""
-        self.cameras.renew(name)
-
-    def release(self, name: str) -> None:
-        """Any thread: the cameras of this bundle make room in memory."""
-        self.cameras.release(name)
-
-    def health(self) -> AgentHealthBody:
-        """The body of the agent's `health`."""
-        trust = self._trust_facts()
-        broken = "; ".join(f"camera {name}: {why}" for name, why in self.cameras.broken.items())
-        return AgentHealthBody(
-            schema="camagent.health/1",
-            time=self.clock.wall(),
-            agent=self.topics.agent,
-            version=__version__,
-            run=self.owner.run,
-            uptime=round(self.clock.monotonic() - self._started, 1),
-            previous={"run": self._previous[0], "seq": self._previous[1]} if self._previous else None,
-            clock={
-                "steps": self._clock_steps.steps,
-                "last_step_s": round(self._clock_steps.last_step_s, 3),
-                "synchronised": vitals.clock_synchronised(),
-            },
-            trust=trust,
-            trust_expires=trust["expires"],
-            disk=vitals.disk(self.config.agent.state_dir),
-            temperature=vitals.temperature(),
-            outbox=msgspec.to_builtins(self.outbox.snapshot()),
-            mqtt=msgspec.to_builtins(self.mqtt.snapshot()),
-            allow_unsigned=self.config.agent.allow_unsigned,
-            config={
-                "file": str(self.loaded.path),
-                "digest": self.loaded.digest,
-                "error": self._config_error or broken or None,
-            },
-            web=dict(self.web_facts()),
-            errors=dict(self._errors + Counter({"COMMAND_RETAINED": self.mqtt.snapshot().commands_retained})),
-        )
-
-    def reload(self) -> None:
-        """Reads the configuration again; a bad file keeps the old one running and says so in `health` and the log."""
-        assert self.loaded.path is not None
-        self._next_health = 0.0
-        try:
-            loaded = load(self.loaded.path)
-            _require_same_owner(self.config, loaded.config)
-            check(loaded.config)
-            self.check_also(loaded.config)
-            self.orders.follow(loaded.config)
-        except UsageError as exc:
-            self._config_error = printable(exc.what, 1000)
-            log.error("reload: the old configuration stays in force. %s", exc.render())  # noqa: TRY400
-            return
-        self._config_error = None
-        old, self.loaded, self.config = self.config, loaded, loaded.config
-        self.bundles.follow(self.config)
-        if old.mqtt != self.config.mqtt:
-            self.mqtt.stop(DRAIN_S)
-            self._connect_anew()
-        everything = (old.onnx, old.mqtt, old.agent) != (self.config.onnx, self.config.mqtt, self.config.agent)
-        for name in self.cameras.match(self.config.camera, all_anew=everything):
-            for word in ("health", "available", "detect"):
-                self.mqtt.send(Message(self.topics.of_camera(name, word), b"", 1, retain=True))
-        self._subscribe()
-        self.on_reload(self.config)
-        log.info("reload: %d cameras, configuration %s", len(self.cameras), self.loaded.digest[:12])
-
-    def _tick(self) -> None:
-        self.outbox.tick()
-        stepped = self._clock_steps.look()
-        if stepped:
-            log.warning("the clock was set by %+.1f s; intervals are not affected", self._clock_steps.last_step_s)
-        if self._reload_wanted:
-            self._reload_wanted = False
-            self.reload()
-        if self._network_dead:
-            self._network_dead = False
-            self._connect_anew()
-        self.cameras.obey()
-        self.cameras.revive()
-        self._watch_trials()
-        if self.bundles.tester is not None:
-            self.bundles.tester.tick()
-        due = stepped or self.clock.monotonic() >= self._next_health
-        for runner, is_new in self.cameras.changed(everything=due):
-            self._tell(runner, is_new=is_new)
-        if due:
-            self._next_health = self.clock.monotonic() + HEALTH_S
-            self.mqtt.send(Message(self.topics.of_agent("health"), encode(self.health()), 0, retain=True))
-
-    def _tell(self, runner: CameraRunner, *, is_new: bool) -> None:
-        body, name = runner.health(), runner.camera.name
-        self.mqtt.send(Message(self.topics.of_camera(name, "health"), encode(body), 0, retain=True))
-        if is_new:
-            log.info("%s: %s%s", name, body.state, f", {body.reason}: {body.detail}" if body.reason else "")
-            online = b"online" if runner.source.state == "running" else b"offline"
-            self.mqtt.send(Message(self.topics.of_camera(name, "available"), online, 1, retain=True))
-
-    def _surroundings(self) -> Surroundings:
-        onnx = self.config.onnx
-        return Surroundings(
-            topics=self.topics,
-            run=self.owner.run,
-            qos=self.config.mqtt.qos,
-            options=BackendOptions(onnx.intra_op_threads, onnx.providers),
-            clock=self.clock,
-            send=lambda message: self.mqtt.send(message),  # noqa: PLW0108  not bound: the client changes with the configuration
-            note_seq=self.outbox.note_seq,
-            load_bundle=self.bundles.live.load,
-            tell_failed=self._failed,
-            trace=self._note_frame,
-            delivery=self._delivery,
-        )
-
-    def _note_frame(self, camera: str, result: Result) -> None:
-        if self._trace is not None:
-            self._trace.frame(camera, result, self.clock.monotonic())
-
-    def _failed(self, bundle: UsableBundle, reason: CodedError) -> None:
-        """Any thread: a bundle on trial is no good; this agent's own thread takes it back."""
-        self.bundles.live.failed(bundle, reason)
-        self._wake.set()
-
-    def _note_bundles(self) -> None:
-        self._bundles_changed.set()
-        self._wake.set()
-
-    def _watch_trials(self) -> None:
-        try:
-            ended = self.bundles.live.tick()
-        except CodedError as exc:  # the disk: tried again at the next tick
-            if not self._errors[exc.code]:
-                log.error("%s", exc.render())  # noqa: TRY400  a sentence, not a traceback
-            self._errors[exc.code] += 1
-            return
-        if ended or self._bundles_changed.is_set():
-            self._bundles_changed.clear()
-            self._tell_bundles()
-
-    def _tell_bundles(self) -> None:
-        """Publishes `bundle/state`."""
-        try:
-            facts = self.bundles.bundles()["bundles"]
-        except CodedError as exc:
-            self._errors[exc.code] += 1
-            log.error("%s", exc.render())  # noqa: TRY400  a sentence, not a traceback
-            return
-        body = BundleStateBody(
-            schema="camagent.bundle-state/1", time=self.clock.wall(), agent=self.topics.agent, bundles=facts,
-            activity=self.bundles.activity, command=self.orders.answer,
-        )  # fmt: skip
-        self.mqtt.send(Message(self.topics.of_agent("bundle", "state"), encode(body), 1, retain=True))
-
-    def _about(self) -> dict[str, Any]:
-        """Any thread: what `status` says beside bundles and trust."""
-        cameras = [msgspec.to_builtins(body) for body in self.cameras.healths()]
-        return {"agent": msgspec.to_builtins(self.health()), "cameras": cameras}
-
-    def _remember_commands(self, ids: Sequence[str]) -> None:
-        try:
-            self.owner.remember_commands(ids)
-        except StateError as exc:  # the command is obeyed; after a restart its id would be too
-            self._errors[exc.code] += 1
-            log.error("%s", exc.render())  # noqa: TRY400  a sentence, not a traceback
-
-    def _trust_facts(self) -> dict[str, Any]:
-        try:
-            return self.bundles.trust.facts()
-        except CodedError as exc:
-            return {"root": None, "expires": None, "warning": f"{exc.code}: {exc.what}"}
-
-    def _delivery(self, last_outcome: str) -> Finding | None:
-        state = self.mqtt.snapshot()
-        if last_outcome in _NOT_DELIVERED and state.rejection is not None:
-            return Finding(state.rejection.code, f"not delivered: {state.rejection.topic}: {state.rejection.detail}")
-        return None if state.code is None else Finding(state.code, state.detail or state.state)
-
-    def _client(self) -> MqttClient:
-        return MqttClient(
-            self.config.mqtt, client_id=self.topics.agent, topics=self.topics, outbox=self.outbox, clock=self.clock,
-            on_command=self._command, on_outcome=self.cameras.outcome, died=self._network_died,
-        )  # fmt: skip
-
-    def _connect_anew(self) -> None:
-        self.mqtt = self._client()
-        self.mqtt.start()
-        self._subscribe()
-        self._note_bundles()
-        self.cameras.tell_anew()
-        if self.bundles.tester is not None:
-            self.bundles.tester.tell_anew()
-
-    def _network_died(self, name: str, exc: BaseException) -> None:
-        log.error("%s ended by %r", name, exc, exc_info=exc)
-        self._errors["NETWORK_DIED"] += 1
-        self._network_dead = True
-
-    def _subscribe(self) -> None:
-        names = [camera.name for camera in self.config.camera] if "detect" in self.config.commands.allow else []
-        topics = [self.topics.of_camera(name, "cmd", "detect") for name in names]
-        topics += [self.topics.of_agent("cmd", kind) for kind in ("bundle", "selftest") if kind in self.config.commands.allow]
-        self.mqtt.subscribe(topics)
-
-    def _command(self, topic: str, payload: bytes) -> None:
-        """A command arrived, in the network thread: it is only noted, other threads obey."""
-        if topic == self.topics.of_agent("cmd", "bundle"):
-            self.orders.note(payload)
-        if topic == self.topics.of_agent("cmd", "selftest") and self.bundles.tester is not None:
-            self.bundles.tester.order(payload)
-        for camera in self.config.camera:
-            if topic == self.topics.of_camera(camera.name, "cmd", "detect"):
-                self.cameras.note_command(camera.name, payload)
-        self._wake.set()
-
-    def _shut_down(self) -> None:
-        notify(STOPPING="1")
-        log.info("stopping")
-        self.orders.stop()
-        if self.bundles.tester is not None:
-            self.bundles.tester.stop()
-        for name in self.cameras.stop():
-            self.mqtt.send(Message(self.topics.of_camera(name, "available"), b"offline", 1, retain=True))
-        self._stop_trials()
-        self.mqtt.stop(DRAIN_S)
-        self.outbox.close()
-        self.owner.release()
-        log.info("stopped")
-
-    def _stop_trials(self) -> None:
-        try:
-            self.bundles.live.close()
-        except CodedError as exc:
-            log.error("this stop will count as a death of the bundle on trial. %s", exc.render())  # noqa: TRY400
-
-
-def check(config: Config) -> None:
-    """What `run` would refuse before it starts, without starting anything. Raises ConfigError or InputError."""
-    Endpoint.parse(config.mqtt.url)
-    prefixes(config)
-    for camera in config.camera:
-        open_source(camera)
-
-
-def _require_same_owner(old: Config, new: Config) -> None:
-    for key in ("id", "state_dir"):
-        if getattr(old.agent, key) != getattr(new.agent, key):
-            raise ConfigError(
-                f"agent.{key} cannot change while the agent runs",
-                evidence={"running": getattr(old.agent, key), "file": getattr(new.agent, key)},
-                fix="restart the agent",
-            )
-
-
-# what commands, pages and self-test need of the stages: nobody but this module imports them
 __all__ = [
-    "HEADS", "RLE", "USUAL_SCALE", "Agent", "Author", "BackendHung", "BackendOptions", "FilterRule", "HeadFit", "Observer",
-    "OnnxProfiler", "Reading", "Steps", "TensorSpec", "TrustDesk", "UsableBundle", "Workbench", "body_of", "check", "fits",
-    "head_of", "heads_for", "installed", "is_auxiliary", "load_model", "named_frames", "one_picture", "open_backend",
-    "passed_over", "picture_frame", "prepare", "read", "rgb_frame", "rgb_pixels", "rule_for", "runtime_version", "task_of",
+    "HEADS",
+    "RLE",
+    "USUAL_SCALE",
+    "Agent",
+    "Author",
+    "BackendHung",
+    "BackendOptions",
+    "FilterRule",
+    "HeadFit",
+    "Observer",
+    "OnnxProfiler",
+    "Reading",
+    "Steps",
+    "TensorSpec",
+    "TrustDesk",
+    "UsableBundle",
+    "Workbench",
+    "body_of",
+    "check",
+    "ffmpeg_versions",
+    "fits",
+    "head_of",
+    "heads_for",
+    "installed",
+    "is_auxiliary",
+    "load_model",
+    "named_frames",
+    "one_picture",
+    "open_backend",
+    "passed_over",
+    "picture_frame",
+    "prepare",
+    "read",
+    "rgb_frame",
+    "rgb_pixels",
+    "rule_for",
+    "runtime_version",
+    "task_of",
     "usable",
-]  # fmt: skip
+]

@@ -8,11 +8,13 @@ picture then gets its colours from one matrix. That costs what swscale's own way
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal, TypeAlias, cast
 
 import av
 import cv2
 import numpy as np
+from av.video.plane import VideoPlane
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
@@ -102,7 +104,8 @@ class Preprocessor:
             return
         cv2.split(pixels, self._planes)
         for plane, gain, bias, out in zip(self._planes, self._gain, self._bias, self._tensor[0], strict=True):
-            np.multiply(plane, gain, out=out)
+            np.copyto(out, plane)  # converted and then multiplied in place: a product of two types goes through a small buffer
+            np.multiply(out, gain, out=out)
             if bias:
                 np.add(out, bias, out=out)
 
@@ -123,14 +126,15 @@ def to_pixels(
     """A decoded picture as (height, width, 3), 0..255, scaled to this size with its own matrix and range."""
     down = width <= picture.width and height <= picture.height
     how = Interpolation.AREA if down else Interpolation.BILINEAR
-    if not _is_yuv(picture.format):
-        return _plane(reformatter.reformat(picture, width, height, f"{color}24", interpolation=how, threads=1), 0, 3)
+    if not _is_yuv(picture.format.name):
+        scaled = reformatter.reformat(picture, width, height, f"{color}24", interpolation=how, threads=1)
+        return _view(scaled.planes[0], 3)
     space, span = colorspace(picture), ColorRange.JPEG if full_range(picture) else ColorRange.MPEG
     scaled = reformatter.reformat(
         picture, width, height, "yuv444p", space, space, how, span, span,
         threads=1,  # the default takes every core, and on a camera the decoder needs them
     )  # fmt: skip
-    yuv = cv2.merge([_plane(scaled, index, 1)[:, :, 0] for index in range(3)])
+    yuv = cv2.merge([_view(plane, 1)[:, :, 0] for plane in scaled.planes])
     return cast("NDArray[np.uint8]", cv2.transform(yuv, _MATRIX[space, span, color]))
 
 
@@ -183,16 +187,18 @@ _MATRIX = {
 }
 
 
-def _is_yuv(fmt: av.VideoFormat) -> bool:
+@cache
+def _is_yuv(name: str) -> bool:
+    fmt = av.VideoFormat(name)  # asking for its components costs more than the rest of this question, for every frame
     return not fmt.is_rgb and not fmt.has_palette and len(fmt.components) >= 3
 
 
-def _plane(picture: av.VideoFrame, index: int, channels: int) -> NDArray[np.uint8]:
-    """One plane as (height, width, channels), without a copy; swscale pads its rows."""
-    plane = picture.planes[index]
-    rows = np.frombuffer(cast("Any", plane), np.uint8)
+def _view(plane: VideoPlane, channels: int) -> NDArray[np.uint8]:
+    """A plane as (height, width, channels), without a copy; swscale pads its rows."""
     shape, strides = (plane.height, plane.width, channels), (plane.line_size, channels, 1)
-    return np.lib.stride_tricks.as_strided(rows, shape, strides, writeable=False)
+    view = np.ndarray(shape, np.uint8, cast("Any", plane), strides=strides)  # as_strided takes six times as long
+    view.flags.writeable = False
+    return view
 
 
 def _scaled_size(width: int, height: int, to_width: int, to_height: int, resize: Resize) -> tuple[int, int]:

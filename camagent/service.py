@@ -102,6 +102,10 @@ class SelfTester(Protocol):
         """A new MQTT client knows no retained state."""
         ...
 
+    def last(self) -> dict[str, Any] | None:
+        """The last report, without pictures; None before the first."""
+        ...
+
     def stop(self) -> None:
         """The agent ends: nothing new is begun."""
         ...

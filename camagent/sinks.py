@@ -25,6 +25,7 @@ _PALETTE = (
 _MASK_OPACITY = 0.5
 _JPEG_QUALITY = 90
 _CLASSES_DRAWN = 3
+_LEAST_STROKES = 0.9  # of the lettering's scale: below it the strokes of 餐 run together
 _CORNER = 0.2  # of a box's side, that its corners are long
 
 Polygon = Sequence[tuple[float, float]]
@@ -34,7 +35,7 @@ Color = tuple[int, int, int]
 def annotate(
     frame: Frame, outcome: Outcome, labels: Sequence[str], *, longest: int | None = None, private: Sequence[Polygon] = ()
 ) -> NDArray[np.uint8]:
-    """The frame as BGR, (height, width, 3), with what was found drawn in.
+    """The frame as BGR, (height, width, 3), with what was found drawn in. Labels may be Chinese: OpenCV 5 brings the letters.
 
     `longest`: pixels of the longest side, where the picture is to be smaller than the frame; it is drawn on after scaling.
     `private`: the frame's privacy masks, 0..1 of the picture; they are already grey and no area is painted over them.
@@ -49,7 +50,10 @@ def annotate(
     if private:
         hidden = _covered(private, width, height)
         picture[hidden] = plain[hidden]
-    scale = max(0.8 if longest else 0.4, min(width, height) / 900)
+    least = 0.8 if longest else 0.4
+    if not all(label.isascii() for label in labels):
+        least = max(least, _LEAST_STROKES)
+    scale = max(least, min(width, height) / 900)
     for part in parts:
         _write(picture, part, frame, labels, scale)
     return picture

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
+from camagent.pulse import Pulse
+
 
 class Stage:
     """Runs `body(stop)` in a thread of its own. A body that raises is reported to `died`; silence is never taken for calm."""
@@ -13,6 +15,7 @@ class Stage:
     def __init__(self, name: str, body: Callable[[threading.Event], None], died: Callable[[str, BaseException], None]) -> None:
         self.name = name
         self.stop = threading.Event()
+        self.pulse = Pulse(name)  # for a body that beats, and a watchdog that looks
         self._body = body
         self._died = died
         # a thread that hangs in a vendor's call must not keep the process from ending
@@ -39,6 +42,8 @@ class Stage:
             self._body(self.stop)
         except BaseException as exc:  # noqa: BLE001  reported, not swallowed: the pipeline decides what follows
             self._died(self.name, exc)
+        finally:
+            self.pulse.rest()
 
 
 class Wake:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camagent import filters
-from camagent.backends import Backend, BackendOptions, open_backend
+from camagent.backends import Backend, BackendOptions, Cautious, open_backend
 from camagent.clock import Clock, SystemClock
 from camagent.errors import ModelMismatch
 from camagent.filters import FilterRule
@@ -69,6 +69,11 @@ class Steps:
         self._preprocessor = Preprocessor(self.manifest.input)
         self._search_at = float("-inf")
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the backend says of versions that may not go together: a sentence each."""
+        return tuple(self.backend.warnings) if isinstance(self.backend, Cautious) else ()
+
     def run(self, frame: Frame, look: Callable[[Prepared], None] = lambda _: None) -> Result:
         """The whole way of one frame; `look` is shown what the model gets. Raises BackendError when the model fails on it."""
         started = perf_counter()
@@ -104,10 +109,9 @@ class Steps:
 
     def warm_up(self) -> None:
         """Runs the model once on a textured picture: the first run allocates, and zeros upset some decoders."""
-        spec = self.backend.inputs[0]
-        shape = _input_shape(self.manifest.input)
-        texture = np.random.default_rng(0).integers(0, 256, shape)
-        self.backend.infer(texture.astype(spec.dtype) if spec.dtype == "uint8" else (texture / 255).astype(spec.dtype))
+        dtype = self.manifest.input.dtype
+        texture = np.random.default_rng(0).integers(0, 256, _input_shape(self.manifest.input))
+        self.backend.infer(texture.astype(dtype) if dtype == "uint8" else (texture / 255).astype(dtype))
 
     def close(self) -> None:
         """Frees the model."""
@@ -155,11 +159,8 @@ def require_input(spec: InputSpec, inputs: Sequence[TensorSpec]) -> None:
     """Raises ModelMismatch where the model's input is not what the manifest declares."""
     wanted = _input_shape(spec)
     declared = f"one input {'x'.join(map(str, wanted))} {spec.dtype} ({spec.layout})"
-    if len(inputs) == 1:
-        shape, dtype = inputs[0].shape, inputs[0].dtype
-        fits = len(shape) == len(wanted) and all(have in (None, want) for have, want in zip(shape, wanted, strict=True))
-        if fits and dtype == spec.dtype:
-            return
+    if len(inputs) == 1 and inputs[0].takes(wanted, spec.dtype):
+        return
     raise ModelMismatch(
         "the model's input is not what the manifest declares",
         evidence={"manifest": declared, "model": describe(inputs)},

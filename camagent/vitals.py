@@ -8,8 +8,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from firmware_pkg import soc
+
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
+_COMPATIBLE = "sys/firmware/devicetree/base/compatible"
+# in the types of the zones on the SoC itself: Rockchip, other ARM, x86; a board has others, for its battery or its radio
+_SOC_ZONES = ("soc", "cpu", "core", "center", "pkg")
 _TIMEX_BYTES = 256  # larger than struct timex on every Linux
 
 
@@ -31,16 +36,23 @@ def memory_available() -> int:
     return 0
 
 
-def temperature() -> float | None:
-    """The hottest thermal zone in degrees Celsius; None where the machine has none."""
-    hottest = None
-    for zone in sysroot().glob("sys/class/thermal/thermal_zone*/temp"):
+def temperatures() -> list[tuple[str, float]]:
+    """(type, degrees Celsius) of every thermal zone that can be read. Their numbers mean nothing: they differ by kernel."""
+    found = []
+    for zone in sorted(sysroot().glob("sys/class/thermal/thermal_zone*")):
         try:
-            value = int(zone.read_text("ascii")) / 1000
+            kind, value = (zone / "type").read_text("utf-8", "replace").strip(), int((zone / "temp").read_text("ascii"))
         except (OSError, ValueError):  # a zone that is switched off cannot be read: it has no temperature to tell
             continue
-        hottest = value if hottest is None else max(hottest, value)
-    return hottest
+        found.append((kind, value / 1000))
+    return found
+
+
+def temperature() -> float | None:
+    """Of the SoC in degrees Celsius: the hottest zone whose type names it or its cores, where none does the hottest of all."""
+    zones = temperatures()
+    of_soc = [value for kind, value in zones if any(word in kind.lower() for word in _SOC_ZONES)]
+    return max(of_soc or [value for _, value in zones], default=None)
 
 
 def disk(folder: Path) -> dict[str, Any]:
@@ -53,17 +65,29 @@ def disk(folder: Path) -> dict[str, Any]:
 
 
 def clock_synchronised() -> bool | None:
-    """Whether the kernel says that NTP keeps the clock; None where it cannot be asked."""
+    """Whether the kernel says that NTP keeps the clock; None where it cannot be asked.
+
+    The service may not ask it (systemd bars every call that could set the clock); timesyncd leaves its word in a file.
+    """
     buffer = ctypes.create_string_buffer(_TIMEX_BYTES)  # modes = 0: read only
     state = ctypes.CDLL(None, use_errno=True).adjtimex(buffer)
-    return None if state < 0 else state != _TIME_ERROR
+    return _timesyncd() if state < 0 else state != _TIME_ERROR
+
+
+def _timesyncd() -> bool | None:
+    folder = sysroot() / "run/systemd/timesync"
+    return (folder / "synchronized").exists() if folder.is_dir() else None
+
+
+def compatible() -> tuple[str, ...]:
+    """The device tree's `compatible` of the board, most special first; empty where there is no device tree: a workstation."""
+    try:
+        raw = (sysroot() / _COMPATIBLE).read_bytes()
+    except OSError:
+        return ()
+    return tuple(entry for entry in raw.decode("ascii", "replace").split("\0") if entry)
 
 
 def device() -> str:
     """The SoC as the device tree names it (`rk3568`), "" where there is no device tree."""
-    path = sysroot() / "sys/firmware/devicetree/base/compatible"
-    try:
-        entries = path.read_bytes().decode("ascii", "replace").split("\0")
-    except OSError:  # no device tree: a workstation
-        return ""
-    return next((entry.partition(",")[2] for entry in reversed(entries) if "," in entry), "")
+    return soc.named_in(compatible())

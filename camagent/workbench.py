@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from camagent.backends import Backend, BackendOptions, open_backend
+from camagent.backends import Backend, BackendOptions, Cautious, open_backend
 from camagent.errors import BackendError
 from camagent.filters import FilterRule
 from camagent.frame import Candidates, Frame, Letterbox, Outcome, Prepared, StageCounts, TensorSpec
@@ -24,7 +24,7 @@ from camagent.preprocess import Preprocessor
 from camagent.steps import outcome_of
 from firmware_pkg.manifest import InputSpec, Manifest
 
-OPEN_S, INFER_S = 120.0, 30.0
+OPEN_S, INFER_S, CLOSE_S = 120.0, 30.0, 10.0
 Arrays = tuple[NDArray[Any], ...]
 T = TypeVar("T")
 
@@ -61,16 +61,19 @@ class Tensors(Protocol):
 class Workbench:
     """A model in a thread of its own; a call that takes too long raises BackendHung, and the thread is left behind."""
 
-    def __init__(self, backend: str, model: bytes, options: BackendOptions, *, infer_s: float = INFER_S) -> None:
+    def __init__(
+        self, backend: str, model: bytes, options: BackendOptions, *, infer_s: float = INFER_S, open_s: float = OPEN_S
+    ) -> None:
         """Opens the model. Raises BackendError, BackendHung."""
         self._calls: SimpleQueue[tuple[Callable[[], Any], SimpleQueue[Any]] | None] = SimpleQueue()
         self._infer_s = infer_s
         self._hung = False  # a runtime that did not come back once is not waited for again
         self._thread = threading.Thread(target=self._serve, name="workbench", daemon=True)
         self._thread.start()
-        self._backend: Backend = self._call(lambda: open_backend(backend, model, options), OPEN_S)
+        self._backend: Backend = self._call(lambda: open_backend(backend, model, options), open_s)
         self.inputs: Sequence[TensorSpec] = self._backend.inputs
         self.outputs: Sequence[TensorSpec] = self._backend.outputs
+        self.warnings: Sequence[str] = self._backend.warnings if isinstance(self._backend, Cautious) else ()
 
     def infer(self, tensor: NDArray[Any]) -> Arrays:
         """Outputs, copied: some runtimes use theirs again. Raises BackendError, also for outputs that are none."""
@@ -87,9 +90,11 @@ class Workbench:
         return self._call(run, self._infer_s)
 
     def close(self) -> None:
-        """Frees the model."""
+        """Frees the model; waits for it, since a backend may have a process and a folder to take away."""
         self._calls.put((self._backend.close, SimpleQueue()))
         self._calls.put(None)
+        if not self._hung:
+            self._thread.join(CLOSE_S)
 
     def _call(self, work: Callable[[], T], timeout_s: float) -> T:
         answers: SimpleQueue[Any] = SimpleQueue()

@@ -10,13 +10,15 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from firmware_pkg import archive, disk
+from firmware_pkg import archive, disk, soc
 from firmware_pkg import manifest as manifests
-from firmware_pkg.errors import ManifestInvalid, NoSpace
+from firmware_pkg.errors import ArtifactTarget, ManifestInvalid, NoSpace
 from firmware_pkg.manifest import Artifact, Golden, Manifest
 from firmware_pkg.model_file import model_format
+from firmware_pkg.rknn_file import RknnFacts, read_rknn
 
-BACKEND_OF = {"onnx": "onnx", "rknn": "rknn"}
+BACKEND_OF = {"onnx": "onnx", "rknn": "rknn", "rknn-sim": "rknn-sim"}
+_EIGHT_BITS = frozenset({"int8", "uint8"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,12 @@ class GoldenFile:
 
 
 def artifact_for(model: ModelFile, data: bytes) -> Artifact:
-    """The manifest entry of a model file; its backend is told by the content where none is named. Raises ManifestInvalid."""
+    """The manifest entry of a model file; its backend is told by the content where none is named.
+
+    Raises:
+        ManifestInvalid: it is no model for that backend, or a damaged one.
+        ArtifactTarget: a Rockchip model that was not built for the target that is named.
+    """
     kind = model_format(data)
     backend = model.backend or BACKEND_OF.get(kind)
     if backend is None or (kind != "unknown" and model.backend in BACKEND_OF.values() and BACKEND_OF[kind] != model.backend):
@@ -50,9 +57,26 @@ def artifact_for(model: ModelFile, data: bytes) -> Artifact:
             },
             fix="give an .onnx or .rknn file, or name the backend: MODEL:BACKEND[:TARGET]",
         )
+    path = f"model{PurePosixPath(model.path.name).suffix or '.' + backend}"
+    if kind == "rknn":
+        return _rockchip(model, read_rknn(data), path)
+    return Artifact(path=path, backend=backend, targets=(model.target,))
+
+
+def _rockchip(model: ModelFile, facts: RknnFacts, path: str) -> Artifact:
+    """A Rockchip model says itself what it is for; a target that it was not built for is refused here, not on the camera."""
+    if model.target != soc.ANY and not soc.fits(model.target, facts.targets):
+        raise ArtifactTarget(
+            f"{model.path.name} was built for another SoC",
+            evidence={"model is for": ", ".join(facts.targets) or "none that it names", "wanted": model.target},
+            fix=f"convert the model for {model.target}, or leave the target out",
+        )
+    targets = (model.target,) if model.target != soc.ANY else facts.targets
+    eight_bits = any(one.dtype in _EIGHT_BITS for one in (*facts.inputs, *facts.outputs))
     return Artifact(
-        path=f"model{PurePosixPath(model.path.name).suffix or '.' + backend}", backend=backend, targets=(model.target,)
-    )
+        path=path, backend="rknn", targets=targets or (soc.ANY,), quantization="int8" if eight_bits else "none",
+        toolkit=facts.toolkit or None,
+    )  # fmt: skip
 
 
 def unique_paths(artifacts: Sequence[Artifact]) -> list[Artifact]:

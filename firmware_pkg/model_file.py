@@ -11,10 +11,11 @@ from typing import Literal, TypeAlias
 
 from firmware_pkg.errors import ManifestInvalid
 
-ModelFormat: TypeAlias = Literal["onnx", "rknn", "unknown"]
+ModelFormat: TypeAlias = Literal["onnx", "rknn", "rknn-sim", "unknown"]
 Value: TypeAlias = memoryview | int  # views: a model of hundreds of megabytes is not copied
 ALLOWED_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 RKNN_MAGIC = b"RKNN"
+RKNN_SIM_MAGIC = b"RKSIM"  # what `model convert --simulator` writes
 
 _MAX_DEPTH = 32
 # message -> field number -> message of that field; absent fields are skipped
@@ -32,9 +33,11 @@ _NODE_OP, _NODE_DOMAIN, _FUNCTION_DOMAIN, _EXTERNAL_DATA, _DATA_LOCATION, _EXTER
 
 
 def model_format(data: bytes) -> ModelFormat:
-    """By content: `RKNN` magic, or an ONNX ModelProto that has a graph."""
+    """By content: a magic, or an ONNX ModelProto that has a graph."""
     if data[:4] == RKNN_MAGIC:
         return "rknn"
+    if data[:5] == RKNN_SIM_MAGIC:
+        return "rknn-sim"
     try:
         fields = {number for number, _ in walk(data)}
     except ValueError:

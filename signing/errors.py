@@ -34,14 +34,16 @@ class CodedError(Exception):
 
     def report(self) -> dict[str, object]:
         """The error as it goes into JSON: `{"code", "what", "evidence", "fix"}`, every string printable."""
-        evidence = {key: printable(value) for key, value in self.evidence.items()}
+        evidence = {printable(key): printable(value) for key, value in self.evidence.items()}
         return {"code": self.code, "what": printable(self.what, 1000), "evidence": evidence, "fix": printable(self.fix, 1000)}
 
     def render(self) -> str:
         """The error as it goes to a terminal: one line, then indented evidence and fix."""
         lines = [f"error[{self.code}]: {printable(self.what, 1000)}"]
         if self.evidence:
-            lines.append("  evidence: " + ", ".join(f"{key} = {printable(value)}" for key, value in self.evidence.items()))
+            lines.append(
+                "  evidence: " + ", ".join(f"{printable(key)} = {printable(value)}" for key, value in self.evidence.items())
+            )
         lines.append(f"  fix: {printable(self.fix, 1000)}")
         return "\n".join(lines)
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
+
+os.environ["CAMAGENT_LANG"] = "en"  # whatever the developer reads: here and in every child
 
 DEFAULT_SECONDS = 120.0
 

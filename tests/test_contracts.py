@@ -15,13 +15,16 @@ PACKAGES = ("signing", "firmware_pkg", "camagent")
 # values and plumbing that everybody may use; they import none of each other but errors (and config by config_file)
 LEAVES = {"frame", "slot", "clock", "errors", "config", "health", "service"}
 PLUMBING = LEAVES | {"bodies", "commands", "config_file", "labels", "notify", "redact", "owner", "vitals", "stage", "trial"}
-PLUMBING |= {"audit", "trace", "picture_check", "reasons"}
+PLUMBING |= {"audit", "language", "trace", "picture_check", "reasons", "rockchip"}
+PLUMBING |= {"npu", "pulse", "watchdog", "lives", "vigil", "failed_start", "standing"}
 # the way of a frame, in order
 STAGES = {"sources", "preprocess", "backends", "heads", "filters", "messages", "outbox", "mqtt", "models"}
 ASSEMBLY = {
+    "agent",
     "steps",
     "camera",
     "cameras",
+    "config_check",
     "inputs",
     "bundles",
     "orders",
@@ -32,9 +35,11 @@ ASSEMBLY = {
     "model_holder",
     "pipeline",
     "probing",
+    "reader",
     "workbench",
-}  # only these import stages; steps and camera are pipeline's own parts
-ABOVE = {"cli", "sinks", "__main__", "jobs", "control", "web", "selftest", "profiling"}
+}  # only these import stages; steps and camera are the agent's own parts
+ABOVE = {"cli", "sinks", "__main__", "jobs", "control", "web", "selftest", "profiling", "comparing"}
+ABOVE |= {"unit", "installation", "support"}
 
 ALLOWED_BETWEEN_STAGES = {("mqtt", "outbox"), ("mqtt", "messages")}
 PIPELINE_USERS = {"cli", "web", "control", "selftest", "pipeline"}
@@ -43,6 +48,7 @@ ONLY_IN = {
     "paho": {"camagent/mqtt/"},
     "onnxruntime": {"camagent/backends/onnx.py"},
     "rknnlite": {"camagent/backends/rknn.py"},
+    "rknn": {"camagent/rockchip/worker.py"},
 }
 SIGNING_MAY_USE = {"cryptography", "tuf", "securesystemslib", "PyKCS11", "signing"}
 
@@ -124,6 +130,7 @@ def test_only_the_assembly_imports_stages() -> None:
 def test_only_commands_web_control_and_selftest_import_the_pipeline() -> None:
     for file, own, other in edges():
         assert other != "pipeline" or own in PIPELINE_USERS, f"{file} imports pipeline"
+        assert other != "agent" or own == "pipeline", f"{file} imports agent: get it from pipeline"
         assert other != "cli" or own in {"cli", "__main__"}, f"{file} imports cli"
 
 

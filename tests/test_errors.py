@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from camagent import cli
 from camagent.cli import exit_code
 from camagent.errors import BackendError, CodedError, ConfigError, SourceError
+from firmware_pkg.push import RemoteRefusal
 from signing.errors import printable
 
 NASTY = [
@@ -50,6 +51,13 @@ def test_an_error_says_what_evidence_and_fix() -> None:
     assert error.report() == {
         "code": "BACKEND_FAILED", "what": "it broke", "evidence": {"wanted": "1", "got": "\\x1b[0m"}, "fix": "mend it",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_the_evidence_of_a_camera_that_is_none_is_tamed_names_and_all(text: str) -> None:
+    error = RemoteRefusal("REFUSED", text, evidence={text: text}, fix=text)
+    assert all(char == "\n" or char.isprintable() for char in error.render())
+    assert all(key.isprintable() for key in error.report()["evidence"])  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(("kind", "code"), [(ConfigError, 2), (SourceError, 3), (BackendError, 1), (CodedError, 1)])

@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from threading import Lock
-from typing import Protocol
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from camagent.errors import BackendError
+from camagent.config import Config
+from camagent.errors import BackendError, NpuHung
 from camagent.frame import TensorSpec
 
 
@@ -24,7 +25,13 @@ class BackendOptions:
 
     intra_op_threads: int = 1
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
+    device: str = ""  # the SoC, where the configuration names it
     extra: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        """As a configuration has them."""
+        return cls(config.onnx.intra_op_threads, config.onnx.providers, config.agent.device)
 
 
 class Backend(Protocol):
@@ -52,8 +59,20 @@ class Backend(Protocol):
         ...
 
 
+@runtime_checkable
+class Cautious(Protocol):
+    """A backend that has something to say of the versions it runs on."""
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """Sentences about what was found when the model was opened, and did not keep it from running."""
+        ...
+
+
 BackendFactory = Callable[[bytes, BackendOptions], Backend]
 
+ON_CPU = frozenset({"onnx", "rknn-sim"})  # every other one speaks to a device that may hang
+_barred: list[str] = []  # why no device may be spoken to any more in this process
 _opening = Lock()  # loading peaks in memory, and a runtime's first start is not made for several threads
 
 
@@ -62,8 +81,26 @@ def installed() -> frozenset[str]:
     return frozenset(point.name for point in entry_points(group="camagent.backends"))
 
 
+def on_device(name: str) -> bool:
+    """Whether this backend speaks to an NPU or the like."""
+    return name not in ON_CPU
+
+
+def bar_devices(why: str) -> None:
+    """From now on every backend that speaks to a device is refused: another call would only hang."""
+    _barred[:] = [why] if why else []
+
+
 def open_backend(name: str, model: bytes, options: BackendOptions) -> Backend:
-    """Opens `model` (the verified bytes, never a path), one at a time. Raises BackendError, also for a name nobody provides."""
+    """Opens `model` (the verified bytes, never a path), one at a time.
+
+    Raises BackendError, also for a name that nobody provides; NpuHung after `bar_devices`.
+    """
+    if _barred and on_device(name):
+        raise NpuHung(
+            f"the NPU has hung twice and is left alone until a reboot: {_barred[0]}",
+            evidence={"backend": name}, fix="reboot the device; update its NPU driver if this happens again",
+        )  # fmt: skip
     known = {point.name: point for point in entry_points(group="camagent.backends")}
     if name not in known:
         raise BackendError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 import traceback
@@ -29,9 +30,11 @@ COMMANDS: Mapping[str, Place] = MappingProxyType({
     "config": Place("camagent.cli.config", "Check, show and document the configuration."),
     "infer": Place("camagent.cli.infer", "Run a bundle on pictures, videos or an RTSP stream."),
     "key": Place("camagent.cli.key", "Make and show signing keys."),
-    "model": Place("camagent.cli.model", "Look into model files: inputs, outputs, which head reads them."),
+    "model": Place("camagent.cli.model", "Look into model files, make them faster, convert and compare them."),
     "run": Place("camagent.cli.run", "The daemon: cameras in, detections out over MQTT."),
     "selftest": Place("camagent.cli.selftest", "Say why nothing is seen."),
+    "service": Place("camagent.cli.service", "The agent as a systemd service: install, uninstall, status."),
+    "support": Place("camagent.cli.support", "Pack what a helper needs to see, without secrets."),
     "trust": Place("camagent.cli.trust", "Make, change and show the trust root."),
     "watch": Place("camagent.cli.watch", "Live view of what an agent publishes."),
 })  # fmt: skip
@@ -53,6 +56,8 @@ def app() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs a command and ends the process with its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: what its encoding does not have is no defect
     sys.exit(run(arguments))
 
 
@@ -68,8 +73,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return EXIT_USAGE
     except click.ClickException as exc:
         path = exc.ctx.command_path if isinstance(exc, click.UsageError) and exc.ctx else "camagent"
-        click.echo(f"error[USAGE]: {printable(exc.format_message(), 1000)}\n  fix: see '{path} --help'", err=True)
-        return EXIT_USAGE
+        return _refuse(UsageError(exc.format_message(), fix=f"see '{path} --help'"))
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except BrokenPipeError:
@@ -93,7 +97,9 @@ def exit_code(exc: CodedError) -> int:
 
 
 def _refuse(exc: CodedError) -> int:
-    click.echo(exc.render(), err=True)
+    from camagent.cli.telling import tell
+
+    tell(exc)
     return exit_code(exc)
 
 
@@ -109,10 +115,10 @@ def _internal(exc: Exception) -> int:
     if os.environ.get("CAMAGENT_DEBUG"):
         traceback.print_exc()
     where = traceback.extract_tb(exc.__traceback__)[-1]
-    click.echo(
-        f"error[INTERNAL]: {type(exc).__name__}: {printable(exc)}\n"
-        f"  evidence: at = {os.path.basename(where.filename)}:{where.lineno}, camagent = {__version__}\n"  # noqa: PTH119
-        "  fix: this is a defect in camagent; run again with CAMAGENT_DEBUG=1 and report what it prints",
-        err=True,
+    at = f"{os.path.basename(where.filename)}:{where.lineno}"  # noqa: PTH119
+    defect = CodedError(
+        f"{type(exc).__name__}: {printable(exc)}",
+        evidence={"at": at, "camagent": __version__},
+        fix="this is a defect in camagent; run again with CAMAGENT_DEBUG=1 and report what it prints",
     )
-    return EXIT_FINDING
+    return _refuse(defect)

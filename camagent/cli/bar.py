@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Callable
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from camagent.errors import printable
+
+_SAID = 60  # characters beside a bar
 
 
 def work_bar(*, stays_clear: bool) -> Progress:
@@ -21,3 +27,15 @@ def work_bar(*, stays_clear: bool) -> Progress:
         console=Console(stderr=True, highlight=False), transient=True, disable=not on_terminal,
         redirect_stdout=on_terminal and shared, redirect_stderr=on_terminal,
     )  # fmt: skip
+
+
+def follower(bar: Progress, task: TaskID) -> Callable[[str], None]:
+    """Shows what somebody else says it is at; the bar fills where that ends with a percentage, and swings where it does not."""
+
+    def follow(said: str) -> None:
+        share = re.search(r"(\d{1,3})%$", said)
+        bar.update(
+            task, description=printable(said, _SAID), total=100 if share else None, completed=int(share[1]) if share else 0
+        )
+
+    return follow

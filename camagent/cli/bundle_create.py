@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,9 @@ from camagent import labels as label_lists
 from camagent.cli import create_advice
 from camagent.cli.create_advice import Advice, advise
 from camagent.cli.create_head import AUTO, recognised
-from camagent.cli.golden_request import GoldenRequest, golden_request, input_of, read_file
+from camagent.cli.golden_request import GoldenRequest, golden_request, input_of, picture_size, read_file
 from camagent.cli.head_param import head_params
+from camagent.cli.numbers import scale_of, triple_of
 from camagent.cli.size import size_of
 from camagent.errors import FileUnusable, InputError, UsageError, printable
 from camagent.golden import Answer, answer, disagreements
@@ -28,26 +28,9 @@ from firmware_pkg.build import GoldenFile, ModelFile
 from firmware_pkg.limits import PICTURE_BYTES
 from firmware_pkg.manifest import Artifact, Golden, HeadSpec, Manifest, Thresholds
 from firmware_pkg.model_file import require_self_contained
+from firmware_pkg.rknn_file import read_rknn
 
 PLACEHOLDER = "0"
-
-
-def _triple(ctx: click.Context, param: click.Parameter, value: str) -> tuple[float, float, float]:
-    del ctx
-    try:
-        a, b, c = (float(part) for part in value.split(","))
-    except ValueError as exc:
-        raise click.BadParameter(f"{value!r} is not three numbers such as 0.485,0.456,0.406", param=param) from exc
-    if not all(map(math.isfinite, (a, b, c))) or (param.name == "std" and 0.0 in {a, b, c}):
-        raise click.BadParameter(f"{value!r} has a part that nothing can be calculated with", param=param)
-    return a, b, c
-
-
-def _scale(ctx: click.Context, param: click.Parameter, value: float) -> float:
-    del ctx
-    if not math.isfinite(value) or value == 0:
-        raise click.BadParameter(f"{value:g} leaves nothing of a picture", param=param)
-    return value
 
 
 def _version(ctx: click.Context, param: click.Parameter, value: str) -> str:
@@ -79,11 +62,11 @@ def _version(ctx: click.Context, param: click.Parameter, value: str) -> str:
     "--color", type=click.Choice(["rgb", "bgr"]), default="rgb", show_default=True, help="Channel order of the input."
 )
 @click.option(
-    "--scale", type=float, callback=_scale, default=1.0, show_default=True,
+    "--scale", type=float, callback=scale_of, default=1.0, show_default=True,
     help="Applied first: x*S. 0.00392157 brings 0..255 to 0..1.",
 )  # fmt: skip
-@click.option("--mean", callback=_triple, default="0,0,0", show_default=True, help="Subtracted after scaling.")
-@click.option("--std", callback=_triple, default="1,1,1", show_default=True, help="Divided by, last.")
+@click.option("--mean", callback=triple_of, default="0,0,0", show_default=True, help="Subtracted after scaling.")
+@click.option("--std", callback=triple_of, default="1,1,1", show_default=True, help="Divided by, last.")
 @click.option(
     "--resize",
     type=click.Choice(["letterbox", "stretch", "crop"]),
@@ -110,6 +93,7 @@ def create(
     files = [_model_file(text) for text in models]
     data = [read_file(file.path, "model") for file in files]
     artifacts = builder.unique_paths([builder.artifact_for(file, content) for file, content in zip(files, data, strict=True)])
+    artifacts = [_described(artifact, content) for artifact, content in zip(artifacts, data, strict=True)]
     contents = {artifact.path: content for artifact, content in zip(artifacts, data, strict=True)}
     names = label_lists.read(labels)
     requests = [golden_request(text, names) for text in golden]
@@ -149,12 +133,24 @@ def _model_file(text: str) -> ModelFile:
     return ModelFile(Path(path), backend or None, target or "*")
 
 
+def _described(artifact: Artifact, content: bytes) -> Artifact:
+    """What a simulator's model says of itself. Raises BackendError for a damaged one."""
+    if artifact.backend != "rknn-sim":
+        return artifact
+    from camagent.rockchip.recipe import parse
+
+    made = parse(content)
+    return msgspec.structs.replace(artifact, quantization="int8" if made.quantised else "none", toolkit=made.toolkit)
+
+
 def _input_spec(artifacts: list[Artifact], contents: Mapping[str, bytes], size: tuple[int, int] | None) -> dict[str, object]:
-    """Width, height, layout and dtype: read from the first ONNX model, else from --size with the NPU's usual uint8 NHWC."""
+    """Width, height, layout and dtype: of the first ONNX model, else of the first Rockchip one, else --size as uint8 NHWC."""
     onnx = next((artifact for artifact in artifacts if artifact.backend == "onnx"), None)
     if onnx is None:
+        rknn = next((artifact for artifact in artifacts if artifact.backend == "rknn"), None)
+        size = size or (picture_size(read_rknn(contents[rknn.path]).inputs) if rknn else None)
         if size is None:
-            raise UsageError("the input's size is not known", fix="give --size WxH: only an ONNX model tells it by itself")
+            raise UsageError("the input's size is not known", fix="give --size WxH: this model does not tell it by itself")
         return {"width": size[0], "height": size[1], "layout": "nhwc", "dtype": "uint8"}
     require_self_contained(contents[onnx.path])
     backend = open_backend("onnx", contents[onnx.path], BackendOptions())

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from camagent import config_file
+from camagent import config_file, language
 from camagent.cli.options import config_option
 from camagent.cli.steps_view import WorkView
 from camagent.errors import CodedError, InputError, printable
@@ -111,7 +112,8 @@ def show_result(result: Mapping[str, Any]) -> None:
     """One line for a person, and the configuration line to add where no camera uses the bundle."""
     outcome = str(result.get("outcome"))
     name, version = (printable(result.get(key) or "?", 64) for key in ("name", "version"))
-    click.echo(f"{name} {version}: {_IN_WORDS.get(outcome, printable(outcome))}")
+    words = language.of(sys.stdout).sentence(_IN_WORDS.get(outcome, printable(outcome)))
+    click.echo(f"{name} {version}: {words}")
     if result.get("hint"):
         click.echo(f"  {printable(result['hint'], 400)}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from camagent import BUILD_TIME, __version__, vitals
 from camagent.cli import EXIT_DONE, EXIT_FINDING, exit_code
 from camagent.cli.steps_view import StepsView, WorkView
 from camagent.errors import CodedError, InputError, UsageError, printable
+from camagent.language import Tongue
 from firmware_pkg.checklist import Checklist
 from firmware_pkg.errors import ArtifactTarget
 
@@ -45,9 +47,10 @@ def verify(bundle: Path, trust: tuple[Path, ...], public_key: Path | None, devic
             raise
         if checklist.refusal is None:  # the root or key that was given is at fault
             checklist.refused(exc)
-        _show(checklist, f"refused: {exc.code}", as_json=as_json)
+        refusal = exc.code
+        _show(checklist, lambda tongue: tongue.say("refused: {code}", code=refusal), as_json=as_json)
         raise
-    _show(checklist, _accepted(verified), as_json=as_json)
+    _show(checklist, lambda tongue: _accepted(verified, tongue), as_json=as_json)
     return EXIT_DONE
 
 
@@ -110,7 +113,7 @@ def _golden(bundle: Path, policy: Policy, verified: VerifiedBundle, checklist: C
     checklist.passed("golden", **golden.test(made, BackendOptions()))
 
 
-def _show(checklist: Checklist, verdict: str, *, as_json: bool) -> None:
+def _show(checklist: Checklist, verdict: Callable[[Tongue], str], *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(checklist.report()))
         return
@@ -118,10 +121,10 @@ def _show(checklist: Checklist, verdict: str, *, as_json: bool) -> None:
     for step in checklist.steps:
         view.show(step.report())
     view.close()
-    click.echo(printable(verdict, 1000))
+    click.echo(printable(verdict(view.tongue), 1000))
 
 
-def _accepted(verified: VerifiedBundle) -> str:
-    manifest = verified.manifest
+def _accepted(verified: VerifiedBundle, tongue: Tongue) -> str:
+    name, version = verified.manifest.name, verified.manifest.version
     signers = " ".join(key_id[:16] for key_id in verified.signers)
-    return f"accepted: {manifest.name} {manifest.version}, signed by {signers}"
+    return tongue.say("accepted: {name} {version}, signed by {signers}", name=name, version=version, signers=signers)

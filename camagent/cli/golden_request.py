@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from camagent.errors import InputError, UsageError, printable
 from camagent.frame import TensorSpec
+from firmware_pkg.graph_facts import Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,3 +62,14 @@ def input_of(spec: TensorSpec, size: tuple[int, int] | None) -> dict[str, object
         )
     dtype = "uint8" if spec.dtype == "uint8" else "float32"
     return {"width": width, "height": height, "layout": "nhwc" if nhwc else "nchw", "dtype": dtype}
+
+
+def picture_size(inputs: Sequence[Tensor]) -> tuple[int, int] | None:
+    """Width and height of the picture among a model's inputs; None where none has fixed ones."""
+    for tensor in sorted(inputs, key=lambda tensor: 3 not in tensor.shape):  # the picture, where there are several
+        if len(tensor.shape) == 4:
+            by_pixel = tensor.shape[3] == 3 and tensor.shape[1] != 3
+            height, width = tensor.shape[1:3] if by_pixel else tensor.shape[2:4]
+            if height is not None and width is not None:
+                return width, height
+    return None

@@ -41,6 +41,7 @@ DEFAULT_OUT = Path("camagent-out")
 )
 @click.option("--min-score", type=click.FloatRange(0, 1), help="Threshold instead of the bundle's.")
 @click.option("--frames", "limit", type=click.IntRange(1), help="Stop after this many frames of each input.")
+@click.option("--backend", default="auto", show_default=True, help="Which of the bundle's models: onnx, rknn, rknn-sim ..")
 @trace_option
 @trust_option
 @click.option(
@@ -48,14 +49,14 @@ DEFAULT_OUT = Path("camagent-out")
 )
 def command(
     bundle: Path, inputs: tuple[str, ...], out: Path | None, as_json: bool, min_score: float | None, limit: int | None,
-    trace_path: Path | None, trust: tuple[Path, ...], config_path: Path | None,
+    backend: str, trace_path: Path | None, trust: tuple[Path, ...], config_path: Path | None,
 ) -> None:  # fmt: skip
     """Run BUNDLE on pictures, folders, videos or RTSP URLs; an INPUT that is a camera's name in -c FILE is that camera."""
     config = config_file.load(config_path).config if config_path else Config()
-    model = load_bundle(bundle, trust, config if config_path else None)
+    model = load_bundle(bundle, trust, config if config_path else None, backend=backend)
     manifest = model.manifest
     rule = FilterRule(manifest.thresholds.min_score if min_score is None else min_score, manifest.thresholds.nms_iou)
-    steps = Steps(model, rule, BackendOptions(config.onnx.intra_op_threads, config.onnx.providers))
+    steps = Steps(model, rule, BackendOptions.of(config))
     ref = ModelRef(name=manifest.name, version=manifest.version)
     folder = out or (None if as_json else DEFAULT_OUT)
     cameras = {name: camera for camera in reversed(config.camera) for name in (camera.name, camera.url)}

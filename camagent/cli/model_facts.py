@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from camagent.cli.golden_request import read_file
-from camagent.errors import BackendError, InputError
+from camagent.cli.golden_request import picture_size, read_file
+from camagent.errors import BackendError, InputError, UsageError
 from camagent.pipeline import BackendOptions, HeadFit, TensorSpec, UsableBundle, Workbench, fits, is_auxiliary, task_of
 from firmware_pkg import verify as verifier
 from firmware_pkg.errors import ManifestInvalid
@@ -54,6 +54,11 @@ class ModelFacts:
 def subject(path: Path) -> Subject:
     """A model file, or the ONNX model of a bundle, else its first. Raises InputError, or Refused for a damaged bundle."""
     data = read_file(path, "model")
+    if model_format(data) == "rknn-sim":
+        raise UsageError(
+            f"{path.name} is for Rockchip's simulator alone", evidence={"format": "rknn-sim", "read": "onnx, rknn"},
+            fix="inspect the .onnx file that it was made of; 'camagent model compare' runs this one",
+        )  # fmt: skip
     if model_format(data) != "unknown":
         return Subject(data)
     chosen: list[Artifact] = []
@@ -162,15 +167,8 @@ def _is_eight_bits(facts: ModelFacts) -> bool:
 
 
 def _size(inputs: Sequence[Tensor], size: tuple[int, int] | None) -> tuple[tuple[int, int], bool]:
-    if size is not None:
-        return size, False
-    for tensor in sorted(inputs, key=lambda tensor: 3 not in tensor.shape):  # the picture, where there are several
-        if len(tensor.shape) == 4:
-            by_pixel = tensor.shape[3] == 3 and tensor.shape[1] != 3
-            height, width = tensor.shape[1:3] if by_pixel else tensor.shape[2:4]
-            if height is not None and width is not None:
-                return (width, height), False
-    return (GUESSED_SIDE, GUESSED_SIDE), True
+    known = size or picture_size(inputs)
+    return (known, False) if known else ((GUESSED_SIDE, GUESSED_SIDE), True)
 
 
 def _outputs(model: bytes, graph: GraphFacts, size: tuple[int, int]) -> list[TensorSpec]:

@@ -16,8 +16,9 @@ from camagent.cli.create_head import known_of
 from camagent.cli.golden_request import golden_request, input_of
 from camagent.cli.model_facts import ModelFacts, Subject, doubts, facts_of, pictures, shown, subject
 from camagent.cli.size import size_of
-from camagent.errors import HeadUndecided, UsageError, printable
-from camagent.pipeline import BackendOptions, TensorSpec, Workbench, installed
+from camagent.cli.telling import tell, warn_unsigned
+from camagent.errors import HeadUndecided, NpuAbsent, NpuRuntimeMissing, UsageError, printable
+from camagent.pipeline import BackendOptions, TensorSpec, Workbench
 from firmware_pkg import build as builder
 from firmware_pkg.graph_facts import Tensor
 from firmware_pkg.manifest import Artifact, HeadSpec, InputSpec, Manifest
@@ -55,13 +56,12 @@ def inspect(
     """
     found = subject(model)
     if found.bundle is not None:
-        click.echo(f"warning[UNSIGNED]: {printable(model)} was not verified; 'camagent bundle verify' does that", err=True)
+        warn_unsigned(printable(model))
     names = label_lists.read(labels) if labels else found.bundle.manifest.label_names if found.bundle else ()
     facts = facts_of(found, size, len(names) or None)
     draft, known = _pictures(found, facts, names, golden, min_score)
     sight, alike, undecided = None, tuple[str, ...](), None
     if draft is not None and known:
-        _require_runtime(facts.format)
         try:
             sight, alike = _explained(found, draft, known)
         except HeadUndecided as exc:
@@ -74,18 +74,19 @@ def inspect(
     if undecided is None:
         return EXIT_DONE
     if not as_json:
-        click.echo(undecided.render(), err=True)
+        tell(undecided)
     return EXIT_UNDECIDED
 
 
-def _require_runtime(backend: str) -> None:
-    """Raises UsageError where this machine cannot run such a model."""
-    if backend not in installed():
+def _opened(backend: str, data: bytes) -> Workbench:
+    """Raises UsageError where this machine cannot run such a model, BackendError where the model is no good."""
+    try:
+        return Workbench(backend, data, BackendOptions())
+    except (NpuAbsent, NpuRuntimeMissing) as exc:
         raise UsageError(
-            f"pictures cannot be shown to an .{backend} model here",
-            evidence={"needed": f"the backend {backend}", "installed": ", ".join(sorted(installed()))},
+            f"pictures cannot be shown to an .{backend} model here: {exc.what}", evidence=exc.evidence,
             fix="leave --golden out, or inspect the .onnx file that it was converted from",
-        )
+        ) from exc  # fmt: skip
 
 
 def _pictures(
@@ -133,8 +134,7 @@ def _explained(found: Subject, draft: Manifest, known: Sequence[Known]) -> tuple
     """A bundle's own way to prepare pictures goes before the usual ones. Raises HeadUndecided, HeadMismatch, BackendError."""
     from camagent.selftest import auto_head
 
-    bench = Workbench(draft.artifacts[0].backend if found.bundle is None else found.bundle.artifact.backend, found.data,
-                      BackendOptions())  # fmt: skip
+    bench = _opened(draft.artifacts[0].backend if found.bundle is None else found.bundle.artifact.backend, found.data)
     try:
         if found.bundle is not None:
             try:

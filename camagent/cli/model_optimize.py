@@ -13,6 +13,7 @@ import click
 from camagent.cli import EXIT_DONE, EXIT_FINDING
 from camagent.cli.bar import work_bar
 from camagent.cli.size import size_of
+from camagent.cli.telling import warn_unsigned
 from camagent.errors import ExtraMissing, FileUnusable, UsageError, printable
 from firmware_pkg.graph import PASSES, Wishes
 
@@ -107,7 +108,7 @@ def _optimised(
                          fix="give the .onnx file that it was converted from")  # fmt: skip
     require_self_contained(found.data)
     if found.bundle is not None:
-        click.echo(f"warning[UNSIGNED]: {printable(path)} was not verified; 'camagent bundle verify' does that", err=True)
+        warn_unsigned(printable(path))
     data = fixed.with_size(found.data, *size) if size else found.data
     facts = read_graph(data)
     spec = trials.input_spec(facts)

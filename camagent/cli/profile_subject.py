@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import click
 import msgspec
 from numpy.typing import NDArray
 
 from camagent.cli.golden_request import input_of, read_file
 from camagent.cli.model_facts import shown
+from camagent.cli.telling import warn
 from camagent.cli.tool_bundle import load_bundle
 from camagent.config import Config
 from camagent.errors import UsageError, printable
@@ -86,7 +86,7 @@ def _bare(path: Path, roots: tuple[Path, ...], config: Config | None) -> bytes:
     if roots:
         raise UsageError("a bare model has no signature to verify", fix="give the bundle, or leave --trust out")
     if config is not None:
-        click.echo(f"warning[UNSIGNED]: {printable(path)} is a bare model; only bundles can be verified", err=True)
+        warn("UNSIGNED", f"{printable(path)} is a bare model; only bundles can be verified")
     require_self_contained(data)
     return data
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from camagent.cli import EXIT_FINDING, EXIT_UNDECIDED, EXIT_USAGE
+from camagent.cli import EXIT_FINDING, EXIT_UNDECIDED, EXIT_USAGE, telling
 from camagent.errors import CodedError, InputError, UsageError, printable
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -50,8 +50,7 @@ def read_token(path: Path | None) -> str | None:
 
 def warn(warning: Mapping[str, Any]) -> None:
     """A warning, as errors are worded: on stderr."""
-    code, what, fix = (printable(warning.get(key, ""), 1000) for key in ("code", "what", "fix"))
-    click.echo(f"warning[{code}]: {what}\n  fix: {fix}", err=True)
+    telling.warn(*(printable(warning.get(key, ""), 1000) for key in ("code", "what", "fix")))
 
 
 def end_with(exc: CodedError) -> int:
@@ -60,7 +59,7 @@ def end_with(exc: CodedError) -> int:
 
     if isinstance(exc, UsageError):
         raise exc
-    click.echo(exc.render(), err=True)
+    telling.tell(exc)
     if isinstance(exc, WrongTarget):
         return EXIT_USAGE
     return EXIT_UNDECIDED if isinstance(exc, NotReached) else EXIT_FINDING

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import signal
 from pathlib import Path
@@ -9,8 +10,9 @@ from types import FrameType
 
 import click
 
-from camagent import config_file
+from camagent import config_file, failed_start
 from camagent.cli.options import config_option, trace_option
+from camagent.errors import CodedError, printable
 
 
 @click.command(epilog="Example: camagent run -c /etc/camagent/camagent.toml")
@@ -20,6 +22,15 @@ from camagent.cli.options import config_option, trace_option
 def command(path: Path, trace_path: Path | None, verbose: bool) -> None:
     """Run the agent until SIGTERM. SIGHUP reads the configuration again; a bad file leaves the old one in force."""
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format="%(levelname)s %(message)s")
+    faulthandler.enable()  # where every thread was, when the watchdog or a vendor's library ends the process
+    try:
+        _run(path, trace_path)
+    except CodedError as exc:
+        failed_start.hold_back(path, printable(f"{exc.code}: {exc.what}"))
+        raise
+
+
+def _run(path: Path, trace_path: Path | None) -> None:
     loaded = config_file.load(path)
     from camagent.cli.serve import Servers, require_web
     from camagent.pipeline import Agent
@@ -46,5 +57,6 @@ def command(path: Path, trace_path: Path | None, verbose: bool) -> None:
         agent.run()
     finally:
         servers.stop()
+        agent.owner.release()  # also where nothing was started: a command may then write in its place
         if trace:
             trace.close()

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from camagent import config_file
-from camagent.cli import EXIT_DONE, EXIT_FINDING, EXIT_UNDECIDED
+from camagent import config_file, language
+from camagent.cli import EXIT_DONE, EXIT_FINDING, EXIT_UNDECIDED, telling
 from camagent.config import Camera, Config
 from camagent.errors import CodedError, InputError, UsageError, printable
 
@@ -68,7 +68,7 @@ def command(
     except UsageError:
         raise
     except CodedError as exc:  # an agent that does not answer, a state directory that cannot be owned: nothing was tested
-        click.echo(exc.render(), err=True)
+        telling.tell(exc)
         return EXIT_UNDECIDED
     _show(report, as_json=as_json)
     if target is not None:
@@ -85,18 +85,30 @@ def _of_bundle(path: Path, trust: tuple[Path, ...], config_path: Path | None, na
     from camagent.selftest import run
 
     camera = _lender(config, name)
-    onnx = (config or Config()).onnx
     try:
         made = load_bundle(path, trust, config, golden=True)
     except UsageError:
         raise
     except CodedError as exc:
         return run.refused_report(exc, time.monotonic)
-    return run.bundle_report(made, BackendOptions(onnx.intra_op_threads, onnx.providers), camera, tell, time.monotonic)
+    return run.bundle_report(made, BackendOptions.of(config or Config()), camera, tell, time.monotonic)
+
+
+def test_of(loaded: Loaded) -> Report:
+    """A self-test of every camera of a configuration, through the running agent or alone, with progress on a terminal.
+
+    Raises CodedError where none can be made.
+    """
+    _quiet()
+    with _progress() as tell:
+        return _of_loaded(loaded, "", tell)
 
 
 def _of_machine(config_path: Path | None, name: str, tell: Callable[[str], None]) -> Report:
-    loaded = config_file.load(config_path or config_file.DEFAULT_PATH)
+    return _of_loaded(config_file.load(config_path or config_file.DEFAULT_PATH), name, tell)
+
+
+def _of_loaded(loaded: Loaded, name: str, tell: Callable[[str], None]) -> Report:
     if not loaded.config.camera:
         raise UsageError("the configuration has no camera", fix="add a [[camera]] section, or test a bundle with --bundle F")
     cameras = [_camera(loaded.config, name)] if name else list(loaded.config.camera)
@@ -159,7 +171,8 @@ def _show(report: Report, *, as_json: bool) -> None:
 
     from camagent.selftest.terminal import render
 
-    render(report, Console(highlight=False))
+    console = Console(highlight=False)
+    render(report, console, language.of(console))
 
 
 def _target(path: Path | None) -> int | None:
@@ -176,7 +189,7 @@ def _write(target: int, report: Report, *, pictures: bool) -> None:
     from camagent.selftest.html import page
 
     with os.fdopen(target, "wb") as file:
-        file.write(page(report, pictures=pictures).encode())
+        file.write(page(report, pictures=pictures, tongue=language.chosen()).encode())
         file.truncate()
 
 

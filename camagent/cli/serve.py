@@ -36,8 +36,9 @@ class Servers:
 
     def start(self) -> None:
         """Listens. What cannot be listened on is said in `health` and tried again."""
+        self._agent.vigil.watchdog.watch(self._control.pulse)
         self._control.start()
-        self._web.start()
+        self._start_web()
 
     def stop(self) -> None:
         """Ends both, within seconds."""
@@ -48,13 +49,18 @@ class Servers:
         """A changed [web] section takes effect at once; otherwise nobody is disturbed."""
         if config.web != self._section:
             self._web.stop()
+            self._agent.vigil.watchdog.forget(self._web.pulse)
             self._section = config.web
             self._web = self._made(self._section)
-            self._web.start()
+            self._start_web()
 
     def facts(self) -> dict[str, Any]:
         """For `health`."""
         return {"listen": self._section.listen, "problem": self._web.problem, "control": self._control.problem}
+
+    def _start_web(self) -> None:
+        self._agent.vigil.watchdog.watch(self._web.pulse)
+        self._web.start()
 
     def _made(self, section: Web) -> web.Server:
         return web.Server(section, self._agent.bundles, self._jobs, self._agent.clock)

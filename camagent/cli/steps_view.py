@@ -7,15 +7,19 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
+from rich.cells import set_cell_size
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 from rich.text import Text
 
+from camagent import language
 from camagent.errors import printable
+from camagent.language import Tongue
 
 _MARKS = {"pass": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red"), "skip": ("–", "bright_black")}
 _PLAIN = {"pass": "ok", "warn": "! ", "fail": "NO", "skip": "- "}  # for terminals that cannot write a tick
 _WIDTH = 14
+_NAME_CELLS = 13  # of a step's name in another language
 
 
 class StepsView:
@@ -24,6 +28,7 @@ class StepsView:
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(highlight=False)
         self._has_ticks = (self._console.encoding or "").lower().startswith("utf")
+        self.tongue = language.of(self._console)
 
     def show(self, step: Mapping[str, Any]) -> None:
         """One step as `Step.report()` gives it: `{"id", "status", "measured"}`."""
@@ -32,7 +37,10 @@ class StepsView:
         line = Text()
         line.append(mark if self._has_ticks else _PLAIN.get(status, "- "), style=colour)
         line.append(f" {printable(step.get('id', '?'), 64):<{_WIDTH}} ")
-        line.append(_in_words(status, step.get("measured")), style=colour if status in ("warn", "fail") else "")
+        if self.tongue.catalogue:
+            line.append(set_cell_size(self.tongue.name("steps", str(step.get("id")), ""), _NAME_CELLS))
+        words = _in_words(status, step.get("measured"), self.tongue)
+        line.append(words, style=colour if status in ("warn", "fail") else "")
         self._console.print(line, soft_wrap=True)
 
     def note(self, words: object) -> None:
@@ -92,13 +100,13 @@ class WorkView:
             self._bar.update(self._task, completed=done, total=of if isinstance(of, int | float) else None)
 
 
-def _in_words(status: str, measured: object) -> str:
+def _in_words(status: str, measured: object, tongue: Tongue) -> str:
     if not isinstance(measured, Mapping):
         return ""
     if status == "fail" and "code" in measured:
-        return f"{printable(measured['code'], 64)}: {printable(measured.get('what', ''), 400)}"
+        return tongue.refused(printable(measured["code"], 64), printable(measured.get("what", ""), 400))
     if set(measured) == {"why"}:
-        return printable(measured["why"], 200)
+        return printable(tongue.sentence(str(measured["why"])), 200)
     return ", ".join(f"{printable(key, 64)} = {printable(value)}" for key, value in measured.items())
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from camagent import vitals
+from camagent.cli.telling import warn_unsigned
 from camagent.clock import SystemClock
 from camagent.config import Config
 from camagent.errors import InputError, printable
@@ -27,14 +28,13 @@ def load_bundle(
     policy, asked = _policy(roots, config)
     try:
         with path.open("rb") as source:
-            made = load_model(
-                source, policy, backends=installed(), backend=backend, device=vitals.device(), golden=golden, whole=True
-            )
+            device = (config.agent.device if config else "") or vitals.device()
+            made = load_model(source, policy, backends=installed(), backend=backend, device=device, golden=golden, whole=True)
     except OSError as exc:
         raise InputError(f"the bundle {path} cannot be read: {exc.strerror}", fix="name a .cambundle file that exists") from exc
     if not asked or made.signature == "unsigned":
         how = "verify it with --trust root.json or -c camagent.toml" if not asked else "agent.allow_unsigned lets it pass"
-        click.echo(f"warning[UNSIGNED]: {printable(path)} was not verified; {how}", err=True)
+        warn_unsigned(printable(path), how)
     return made
 
 

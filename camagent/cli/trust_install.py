@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import click
 
 from camagent import config_file
-from camagent.cli import EXIT_DONE, EXIT_FINDING
+from camagent.cli import EXIT_DONE, EXIT_FINDING, telling
 from camagent.cli.options import config_option
 from camagent.cli.remote import end_with, proof_options, read_token, warn
 from camagent.errors import CodedError, InputError, UsageError, printable
@@ -115,9 +115,8 @@ def _must_ask(foreseen: Mapping[str, Any]) -> bool:
 def _tell_losses(foreseen: Mapping[str, Any]) -> None:
     for lost in foreseen.get("losing", ()):
         name, version = printable(lost.get("name"), 64), printable(lost.get("version"), 64)
-        click.echo(
-            f"warning[SIGNER_REVOKED]: {name} {version} loses its signers: the newest version that still verifies runs instead",
-            err=True,
+        telling.warn(
+            "SIGNER_REVOKED", f"{name} {version} loses its signers: the newest version that still verifies runs instead"
         )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import click
 import msgspec
 
-from camagent import config_file
+from camagent import config_file, language
 from camagent.clock import SystemClock
 from camagent.config import Mqtt
 from camagent.errors import BrokerError, printable
@@ -124,7 +124,8 @@ def _words(body: Mapping[str, Any]) -> str:
         case "camagent.classification/1":
             return ", ".join(f"{printable(c['label'], 64)} {c['score']:.2f}" for c in body["top"])
         case "camagent.camera-health/1":
-            why = f": {printable(body['reason'])}: {printable(body['detail'])}" if body.get("reason") else ""
+            tongue = language.of(sys.stdout)
+            why = f": {tongue.because(printable(body['reason']), printable(body['detail']))}" if body.get("reason") else ""
             return f"{printable(body['state'])}, {body['fps']:.1f} fps{why}"
         case "camagent.detect/1":
             return f"detection {printable(body['state'])}, by {printable(body['by'])}"

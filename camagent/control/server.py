@@ -18,6 +18,7 @@ from camagent.control import protocol
 from camagent.control.protocol import Request, RequestInvalid, Silent
 from camagent.errors import Busy, CodedError, printable
 from camagent.jobs import as_refusal, thinned
+from camagent.pulse import Pulse
 from camagent.service import Event, Origin, SelfTestWish, Service
 
 log = logging.getLogger("camagent.control")
@@ -28,6 +29,7 @@ REQUEST_S = 10.0  # from connecting to the end of the request's line
 PLACE_S = 0.2  # for a place among them: a client that only looks whether somebody is there is gone at once
 SEND_S = 10.0  # a client that does not read is let go, its work goes on
 RETRY_S = 10.0
+TURN_S = 60.0
 LOOK_S = 5.0  # how often somebody may have removed the socket before it is put back
 
 
@@ -37,6 +39,7 @@ class ControlServer:
     def __init__(self, run_dir: Path, service: Service, *, request_s: float = REQUEST_S, look_s: float = LOOK_S) -> None:
         self.path = run_dir / protocol.SOCKET_NAME
         self.problem: str | None = None  # why nobody can connect; tried again every 10 s
+        self.pulse = Pulse("control")
         self._service, self._request_s, self._look_s = service, request_s, look_s
         self._stop = threading.Event()
         self._wake, self._woken = socket.socketpair()  # closing a listener does not wake who waits for it
@@ -74,6 +77,7 @@ class ControlServer:
     def _serve(self) -> None:
         while not self._stop.is_set():
             if self._listener is None:
+                self.pulse.beat(TURN_S, "waiting for the next try")
                 self._stop.wait(RETRY_S)
                 self._bind()
                 continue
@@ -81,6 +85,7 @@ class ControlServer:
             if not self._stop.is_set():
                 self._listener.close()
                 self._bind()
+        self.pulse.rest()
 
     def _bind(self) -> None:
         """Makes the socket under another name, gives it its rights, and only then lets it be found."""
@@ -115,6 +120,7 @@ class ControlServer:
     def _accept(self, listener: socket.socket) -> None:
         """Until the stop, or until somebody has taken the socket's name away."""
         while not self._stop.is_set():
+            self.pulse.beat(TURN_S, "waiting for somebody who asks")
             ready, _, _ = select.select([listener, self._woken], [], [], self._look_s)
             if not ready and not self._is_ours():
                 log.warning("%s was removed by somebody and is made again", self.path)
@@ -225,6 +231,8 @@ def _give_to_group(path: Path) -> None:
         group = grp.getgrnam(GROUP).gr_gid
     except KeyError:
         return  # a machine without that group: the owner alone
+    if path.stat().st_gid == group:
+        return  # and under systemd's hardening nobody may call chown
     try:
         os.chown(path, -1, group)
     except OSError as exc:

@@ -93,7 +93,10 @@ def _scores(cells: FloatArray, params: _Params) -> FloatArray:
 
 def _boxes(values: FloatArray, kept: NDArray[np.intp], rows: int, columns: int) -> FloatArray:
     """Raw box values (4, n) of the cells `kept`, (n,), to x y w h, (n, 4), of a picture that is 1 x 1."""
-    row, column = (index.astype(np.float32) for index in np.divmod(kept, columns))
-    center_x = (np.tanh(values[0]) + column) / columns
-    center_y = (np.tanh(values[1]) + row) / rows
-    return np.stack([center_x, center_y, sigmoid(values[2]), sigmoid(values[3])], axis=1)
+    found = np.empty((len(kept), 4), np.float32)
+    row, column = np.divmod(kept, columns)
+    center = np.tanh(values[:2])
+    found[:, 0] = (center[0] + column.astype(np.float32)) / columns
+    found[:, 1] = (center[1] + row.astype(np.float32)) / rows
+    found[:, 2:] = sigmoid(values[2:]).T
+    return found

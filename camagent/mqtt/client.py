@@ -30,6 +30,7 @@ from camagent.mqtt.session import Session
 from camagent.mqtt.suspects import Patience
 from camagent.mqtt.wire import Endpoint, State
 from camagent.outbox import OpenMessage, Outbox, OutcomeCallback
+from camagent.pulse import Pulse
 
 log = logging.getLogger("camagent.mqtt")
 
@@ -109,6 +110,11 @@ class MqttClient:
     def stop(self, drain_s: float) -> bool:
         """Sends what it can within `drain_s`, says `stopped`, disconnects. What is left stays in the outbox."""
         return self._session.stop(drain_s)
+
+    @property
+    def pulse(self) -> Pulse:
+        """The network thread's, for the watchdog."""
+        return self._session.pulse
 
     @property
     def connected(self) -> bool:

@@ -14,6 +14,7 @@ from camagent.mqtt.link import Account, Link, Listener
 from camagent.mqtt.suspects import Patience
 from camagent.mqtt.wake import Wake
 from camagent.mqtt.wire import LinkError, State
+from camagent.pulse import Pulse
 from camagent.stage import Stage
 
 log = logging.getLogger("camagent.mqtt")
@@ -22,6 +23,9 @@ GOOD_MINUTE_S = 60.0
 EARLY_CLOSES = 2  # so often a broker may close before it answers, until the other version of MQTT is tried
 STEP_S = 1.0
 STOP_STEP_S = 0.05
+TURN_S = 30.0  # one turn of the loop: a second of waiting, then the outbox, which may wait for a slow disk
+WAIT_TURN_S = 5.0
+CONNECTING_S = 120.0  # name servers that do not answer, a few addresses, TLS, the broker's answer
 FAREWELL_S = 1.0
 MANY_SHORT_LIVES = 3
 _FIXES = {CLIENT_ID_CLASH: "another client uses this agent's id: give every agent its own agent.id"}
@@ -116,6 +120,11 @@ class Session:
         self._drain_until = 0.0
         self._stage = Stage(name, self._run, died)
 
+    @property
+    def pulse(self) -> Pulse:
+        """The network thread's."""
+        return self._stage.pulse
+
     def start(self) -> None:
         """Starts the network thread."""
         self._stage.start()
@@ -143,11 +152,19 @@ class Session:
             else:
                 if link is not None:
                     self._serve(link, stop)
-            stop.wait(self._patience.wait_s(self._failures))
+            self._wait(stop, self._patience.wait_s(self._failures))
             self._failures += 1
+
+    def _wait(self, stop: threading.Event, wait_s: float) -> None:
+        until = self._clock.monotonic() + wait_s
+        while (left_s := until - self._clock.monotonic()) > 0:
+            self.pulse.beat(TURN_S, "waiting for the next try")
+            if stop.wait(min(left_s, WAIT_TURN_S)):
+                return
 
     def _connect(self, stop: threading.Event) -> Link | None:
         self.status = replace(self.status, attempts=self.status.attempts + 1)
+        self.pulse.beat(CONNECTING_S, "connecting to the broker")
         link = Link(self._account, self._versions.current, self._peer, self._clock)
         if not link.open(self.wake, stop.is_set):
             return None
@@ -173,11 +190,13 @@ class Session:
         since = self._clock.monotonic()
         self._peer.opened(link)
         while link.end is None:
+            self.pulse.beat(TURN_S, "a turn with the broker")
             again_s = self._peer.pump(link)
             if stop.is_set() and (self._peer.idle() or self._clock.monotonic() >= self._drain_until):
                 self._leave(link)
                 break
             link.step(min(again_s, STOP_STEP_S if stop.is_set() else STEP_S), self.wake)
+        self.pulse.beat(TURN_S, "ending the connection")
         end = link.end or End(by_broker=False, code="", detail="we have left")
         link.abandon()
         lived = self._clock.monotonic() - since

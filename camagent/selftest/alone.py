@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from camagent import __version__, vitals
+from camagent import __version__, npu, vitals
 from camagent.bodies import AgentHealthBody, encode
 from camagent.bundles import Bundles, own_alone
 from camagent.clock import Clock, SystemClock
@@ -105,7 +105,8 @@ class Alone:
             schema="camagent.health/1", time=self.clock.wall(), agent=self.topics.agent, version=__version__,
             run=self.owner.run, uptime=round(self.clock.monotonic() - self.started, 1), previous=None,
             clock={"steps": 0, "last_step_s": 0.0, "synchronised": vitals.clock_synchronised()}, trust=trust,
-            trust_expires=trust["expires"], disk=vitals.disk(agent.state_dir), temperature=vitals.temperature(), outbox={},
+            trust_expires=trust["expires"], disk=vitals.disk(agent.state_dir), temperature=vitals.temperature(),
+            npu=npu.health(agent.device), outbox={},
             mqtt=msgspec.to_builtins(self.client.snapshot()), allow_unsigned=agent.allow_unsigned,
             config={"file": str(self.loaded.path), "digest": self.loaded.digest, "error": None}, probe=True,
         )  # fmt: skip

@@ -123,9 +123,7 @@ def allowed(spec: InputSpec, inputs: Sequence[TensorSpec]) -> bool:
     if len(inputs) != 1:
         return False
     wanted = (1, 3, spec.height, spec.width) if spec.layout == "nchw" else (1, spec.height, spec.width, 3)
-    shape = inputs[0].shape
-    fits = len(shape) == len(wanted) and all(have in (None, want) for have, want in zip(shape, wanted, strict=True))
-    return fits and inputs[0].dtype == spec.dtype
+    return inputs[0].takes(wanted, spec.dtype)
 
 
 def layout_is_told(inputs: Sequence[TensorSpec]) -> bool:

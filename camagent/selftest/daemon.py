@@ -67,6 +67,8 @@ class SelfTests:
 
     def tick(self) -> None:
         """Begins a test where one is due."""
+        if not self._due.is_time:
+            return
         agent = self._agent
         looks = [Look.at(runner) for name in (c.name for c in agent.config.camera) if (runner := agent.cameras.runner(name))]
         name = self._due.camera(looks, on_trial=bool(agent.bundles.live.trials))
@@ -78,6 +80,10 @@ class SelfTests:
         """The last report, for a broker that knows nothing."""
         if self._last is not None:
             self._send(self._last)
+
+    def last(self) -> dict[str, Any] | None:
+        """Any thread: the last report, without pictures."""
+        return self._last
 
     def stop(self) -> None:
         """A test that goes on dies with the process: it waits in a library's call at most."""

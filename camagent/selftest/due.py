@@ -58,12 +58,16 @@ class Due:
         self._silent: dict[str, float] = {}  # camera -> since when
         self._last: float | None = None  # monotonic: the last test for a silence
 
+    @property
+    def is_time(self) -> bool:
+        """True when `camera` would look: looking at a camera costs, and it is asked far more often."""
+        return self._monotonic() - self._looked >= LOOK_S
+
     def camera(self, looks: Sequence[Look], *, on_trial: bool) -> str | None:
         """The camera that is to be tested now, named once; None for none."""
-        now = self._monotonic()
-        if now - self._looked < LOOK_S:
+        if not self.is_time:
             return None
-        self._looked = now
+        now = self._looked = self._monotonic()
         for look in looks:
             self._note(look, now)
         ready = next((look.name for look in looks if self._settling.get(look.name, float("inf")) <= now), None)

@@ -18,11 +18,20 @@ from camagent.selftest.search import Search, search
 STUCK = ("stale-inference-state", "constant-output")
 _SOME = 0.03  # a score: calibration leaves something, weights that were never trained do not
 _LOOKS = 0.5  # like its family, at least, in another order
+_OTHER_NUMBERS = frozenset(
+    {"board-differs-from-simulator", "wrong-or-untrained-weights", "int8-calibration-bad", "constant-output", "fp16-overflow"}
+)
 _DOUBTFUL = ("dtype-mismatch", *STUCK)  # a model that sees nothing in noise may answer all noise alike
 
 
 def explain(exam: Examination, scores: Sequence[Score], tell: Tell) -> tuple[list[Cause], Search | None]:
-    """Causes, upstream first, and the search that led to them where one was needed. Raises OutOfBudget, BackendError.
+    """Causes, upstream first, and the search that led to them where one was needed. Raises OutOfBudget, BackendError."""
+    named, found = _explain(exam, scores, tell)
+    return [_by_versions(exam, one) for one in named], found
+
+
+def _explain(exam: Examination, scores: Sequence[Score], tell: Tell) -> tuple[list[Cause], Search | None]:
+    """See above.
 
     Numbers come first, for they cost nothing: what they give away needs no variant. Then the search; then, where no variant
     brings the answer back, what is only certain by that.
@@ -145,6 +154,15 @@ def _unexplained(exam: Examination, found: Search) -> Cause:
     if quantised and max(exam.best_score(known) for known in exam.known) >= _SOME:
         names = (names[1], names[0], names[2])
     return cause(names[0], evidence, others=names[1:], ask=True)
+
+
+def _by_versions(exam: Examination, named: Cause) -> Cause:
+    """Other numbers than the float model's, on a runtime that itself says its versions do not go together."""
+    warnings = exam.open().warnings
+    if named.id not in _OTHER_NUMBERS or not warnings or named.fix_verified:
+        return named
+    proof = {"versions": list(warnings), **named.evidence}
+    return cause("runtime-version-mismatch", proof, others=(named.id, *named.alternatives), margin=named.margin, ask=True)
 
 
 def _with(named: Cause, other: str) -> tuple[str, ...]:

@@ -138,8 +138,7 @@ def refused_report(exc: CodedError, monotonic: Callable[[], float]) -> Report:
 
 def _model(site: Site, camera: Camera, bundle: UsableBundle | None, live: LiveSample, tell: Tell) -> Report:
     """The rungs between backend and filters, or why they are skipped."""
-    onnx = site.config.onnx
-    options = BackendOptions(onnx.intra_op_threads, onnx.providers)
+    options = BackendOptions.of(site.config)
     if bundle is not None and site.has_room(bundle):
         return examine(Case(bundle, options, camera, live), tell, monotonic=site.monotonic)
     if bundle is None:

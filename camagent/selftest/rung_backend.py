@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from camagent.errors import BackendError
 from camagent.selftest import axis_input
+from camagent.selftest.causes import CAUSES
 from camagent.selftest.examination import Examination
 from camagent.selftest.ladder import Outcome
 from camagent.selftest.naming import cause
@@ -48,8 +50,9 @@ class BackendRung:
             "inputs": [f"{spec.name} {_sides(spec.shape)} {spec.dtype}" for spec in bench.inputs],
             "outputs": [f"{spec.name} {_sides(spec.shape)} {spec.dtype}" for spec in bench.outputs],
         }  # fmt: skip
+        measured |= {"versions": list(bench.warnings)} if bench.warnings else {}
         if axis_input.allowed(exam.manifest.input, bench.inputs):
-            return Outcome("pass", measured)
+            return Outcome("warn" if bench.warnings else "pass", measured)
         return self._misfit(measured)
 
     def _misfit(self, measured: dict[str, Value]) -> Outcome:
@@ -73,9 +76,13 @@ class BackendRung:
 
 def of_error(exc: BackendError) -> Cause:
     """What a runtime's failure stands for."""
+    named = exc.code.lower().replace("_", "-")  # where the backend itself knows why, its code is the cause's name
     said = " ".join([exc.code, exc.what, *(str(value) for value in exc.evidence.values())])
-    name = next((name for words, name in _WORDS if re.search(words, said, re.IGNORECASE)), "model-file-bad")
-    return cause(name, {"the runtime says": exc.what, **exc.evidence}, margin=1.0)
+    by_words = (name for words, name in _WORDS if re.search(words, said, re.IGNORECASE))
+    evidence = {"what": exc.what, **exc.evidence}
+    if named in CAUSES:
+        return replace(cause(named, evidence, margin=1.0), fix=exc.fix)
+    return cause(next(by_words, "model-file-bad"), {"the runtime says": exc.what, **exc.evidence}, margin=1.0)
 
 
 def _sides(shape: tuple[int | None, ...]) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from camagent import npu
 from camagent.config import Camera
 from camagent.errors import CodedError, InputError, StateError
 from camagent.pipeline import UsableBundle
 from camagent.selftest.causes import CAUSES
 from camagent.selftest.ladder import Outcome
 from camagent.selftest.report import Cause, Status, Tell, Value
-from firmware_pkg.errors import NotStored
+from firmware_pkg.errors import ArtifactTarget, NotStored
 
 
 class BundleRung:
@@ -57,7 +58,21 @@ def refused(exc: CodedError, measured: Mapping[str, Value]) -> Outcome:
     said = {**measured, "code": exc.code, "what": exc.what}
     if isinstance(exc, StateError):
         return Outcome("fail", {**said, "fix": exc.fix}, undecided=exc.what)
+    if isinstance(exc, ArtifactTarget) and (absent := _no_npu(exc)):
+        return Outcome("fail", said, (absent,))
     return Outcome("fail", said, (_cause("no-bundle" if isinstance(exc, InputError | NotStored) else "bundle-refused", exc),))
+
+
+def _no_npu(exc: ArtifactTarget) -> Cause | None:
+    """Only a model for an NPU is wanted or there, and this machine has none: that is what is wrong, not the bundle."""
+    offered = exc.evidence.get("bundle has", "").split(", ")
+    wanted = exc.evidence.get("configured backend") == "rknn" or all(one.startswith("rknn ") for one in offered)
+    board = npu.look()
+    if not wanted or board.cores or board.files:
+        return None
+    known = CAUSES["npu-absent"]
+    evidence = {"what": "no NPU on this device", **board.evidence(), **exc.evidence}
+    return Cause("npu-absent", known.layer, known.fix, evidence, ("bundle-refused",))
 
 
 def _cause(name: str, exc: CodedError) -> Cause:

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from camagent.errors import printable
+from camagent.language import ENGLISH, Tongue
 from camagent.selftest import words
 from camagent.selftest.printer import Printer
 from camagent.selftest.report import Cause, Report, Status, StepReport, Trial, Value, Verdict
@@ -33,53 +34,67 @@ _DETAILS_FROM = 100  # columns from which the variants' details fit beside them
 _MUTED = "bright_black"
 
 
-def render(report: Report, console: Console) -> None:
+def render(report: Report, console: Console, tongue: Tongue = ENGLISH) -> None:
     """Prints the whole report. Needs no colour and, where the console's encoding is not UTF, no more than ASCII of its own."""
-    view = _View(console)
+    view = _View(console, tongue)
     view.verdict(report)
     for number, cause in enumerate(report.causes, 1):
         view.cause(number, cause)
     view.steps(report)
     view.variants(words.ranked(report.trials))
     view.line()
-    view.line(Text(f"cost: {words.cost(report)}", style=_MUTED))
+    view.line(Text(tongue.say("cost: {cost}", cost=words.cost(report, tongue)), style=_MUTED))
 
 
 class _View(Printer):
+    def __init__(self, console: Console, tongue: Tongue) -> None:
+        super().__init__(console)
+        self._tongue = tongue
+
     def verdict(self, report: Report) -> None:
-        tested, around = words.subject(report)
-        self.line(Text(f"self-test of {tested}" if tested else "self-test", style="bold"))
+        say = self._tongue.say
+        tested, around = words.subject(report, self._tongue)
+        self.line(Text(say("self-test of {subject}", subject=tested) if tested else say("self-test"), style="bold"))
         if around:
             self.line(Text(around, style=_MUTED))
         self.line()
         mark = self._mark(_VERDICT_STATUS[report.verdict])
-        self.line(_beside(mark, Text(words.headline(report), style=f"bold {_COLOURS[report.verdict]}")))
+        self.line(_beside(mark, Text(words.headline(report, self._tongue), style=f"bold {_COLOURS[report.verdict]}")))
 
     def cause(self, number: int, cause: Cause) -> None:
         title = Text(f"{number}. ", style="bold")
         title.append(printable(cause.id, 64), style="bold red")
-        title.append(f"  ({printable(cause.layer, 32)})", style=_MUTED)
+        title.append(f"  ({words.layer(cause, self._tongue)})", style=_MUTED)
         self.line()
         self.line(title)
-        facts: list[tuple[str, Text]] = [("", Text(words.means(cause)))]
+        self.line(Padding(_named(self._facts(cause)), (0, 0, 0, 3), expand=False))
+
+    def _facts(self, cause: Cause) -> list[tuple[str, Text]]:
+        tongue = self._tongue
+        facts: list[tuple[str, Text]] = [("", Text(words.means(cause, tongue)))]
         if cause.alternatives:
-            facts.append(("or", Text(f"{words.alternatives(cause)}: these measurements cannot tell them apart")))
+            either = tongue.say("{causes}: these measurements cannot tell them apart", causes=words.alternatives(cause, tongue))
+            facts.append((tongue.say("or"), Text(either)))
         evidence = cause.report()["evidence"]
         for index, (key, value) in enumerate(evidence.items()):
-            facts.append(("" if index else "evidence", _pair(key, value)))
-        facts.append(("fix", Text(printable(cause.fix, 1000), style="bold")))
+            facts.append(("" if index else tongue.say("evidence"), _pair(key, value)))
+        fix, original = words.fix(cause, tongue)
+        facts.append((tongue.say("fix"), Text(fix, style="bold")))
+        if original:
+            facts.append((tongue.say("original"), Text(original)))
         if changed := words.change(cause):
-            facts.append(("change", Text(changed)))
+            facts.append((tongue.say("change"), Text(changed)))
         facts.append(("", self._fix_state(cause)))
-        facts += [("" if index else "send", Text(printable(item, 400))) for index, item in enumerate(cause.send)]
-        self.line(Padding(_named(facts), (0, 0, 0, 3), expand=False))
+        send = words.send(cause, tongue)
+        return facts + [("" if index else tongue.say("send"), Text(printable(item, 400))) for index, item in enumerate(send)]
 
     def _fix_state(self, cause: Cause) -> Text:
         status: Status = "pass" if cause.fix_verified else "skip" if cause.fix_verified is None else "warn"
-        return Text.assemble(self._mark(status), " ", (words.fix_state(cause), _MARKS[status][2]))
+        return Text.assemble(self._mark(status), " ", (words.fix_state(cause, self._tongue), _MARKS[status][2]))
 
     def steps(self, report: Report) -> None:
-        self._heading("Steps" if report.verdict != "healthy" else "What was checked")
+        tongue = self._tongue
+        self._heading(tongue.say("Steps") if report.verdict != "healthy" else tongue.say("What was checked"))
         table = Table.grid(padding=(0, 1, 0, 0))
         for _ in ("mark", "id"):
             table.add_column(no_wrap=True)
@@ -87,13 +102,14 @@ class _View(Printer):
         table.add_column(justify="right", no_wrap=True)
         for step in report.steps:
             seconds = Text(f"{step.seconds:.1f} s", style=_MUTED)
-            table.add_row(self._mark(step.status), Text(printable(step.id, 64)), _numbers(step), seconds)
+            table.add_row(self._mark(step.status), Text(printable(step.id, 64)), _numbers(step, tongue), seconds)
         self.line(table)
 
     def variants(self, trials: list[Trial]) -> None:
         if not trials:
             return
-        self._heading("Variants: one assumption changed, 1 = the whole known answer came back")
+        say = self._tongue.say
+        self._heading(say("Variants: one assumption changed, 1 = the whole known answer came back"))
         table = Table.grid(padding=(0, 2, 0, 0))
         table.add_column(max_width=28, no_wrap=True, overflow="ellipsis")
         table.add_column(max_width=28, no_wrap=True, overflow="ellipsis")
@@ -108,7 +124,8 @@ class _View(Printer):
             table.add_row(*cells, *([Text(printable(trial.detail), style=_MUTED)] if wide else []))
         self.line(table)
         if len(trials) > _VARIANTS:
-            self.line(Text(f".. and {len(trials) - _VARIANTS} more, in --json and --html", style=_MUTED))
+            rest = say(".. and {more} more, in --json and --html", more=len(trials) - _VARIANTS)
+            self.line(Text(rest, style=_MUTED))
 
     def _heading(self, text: str) -> None:
         self.line()
@@ -144,17 +161,18 @@ def _named(facts: Iterable[tuple[str, Text]]) -> Table:
     return table
 
 
-def _numbers(step: StepReport) -> Text:
+def _numbers(step: StepReport, tongue: Tongue) -> Text:
     numbers = words.measured(step)
     if step.status == "fail" and "code" in numbers:
-        return Text(f"{words.shown(numbers['code'])}: {words.shown(numbers.get('what'))}", style=_MARKS["fail"][2])
+        refused = tongue.refused(words.shown(numbers["code"]), words.shown(numbers.get("what")))
+        return Text(refused, style=_MARKS["fail"][2])
     if set(numbers) == {"why"}:
-        return Text(words.shown(numbers["why"]), style=_MUTED)
+        return Text(tongue.sentence(words.shown(numbers["why"])), style=_MUTED)
     text = Text()
     for index, (key, value) in enumerate(list(numbers.items())[:_NUMBERS]):
         text.append(", " if index else "").append_text(_pair(key, value))
     if len(numbers) > _NUMBERS:
-        text.append(f", .. {len(numbers) - _NUMBERS} more", style=_MUTED)
+        text.append(tongue.say(", .. {more} more", more=len(numbers) - _NUMBERS), style=_MUTED)
     return text
 
 

@@ -15,6 +15,7 @@ from camagent.clock import Clock, SystemClock
 from camagent.config import Camera
 from camagent.errors import InputError, printable
 from camagent.frame import Frame
+from camagent.pulse import Pulse
 from camagent.slot import Slot
 from camagent.sources.files import PictureFolder, VideoFile, list_pictures
 from camagent.sources.pictures import decode_picture, is_picture
@@ -32,11 +33,11 @@ class Source(Protocol):
 
     tap: Tap | None
 
-    def run(self, stop: threading.Event, slot: Slot[Frame]) -> None:
+    def run(self, stop: threading.Event, slot: Slot[Frame], pulse: Pulse | None = None) -> None:
         """Live: leaves due frames in the slot, at most `fps` a second, the newest waiting, until `stop` is set.
 
         Privacy masks are filled. A camera that is away is waited for; it is never a reason to return. The slot is not
-        closed.
+        closed. `pulse` beats at every turn, also while the camera is away.
 
         Raises:
             InputError: a file or folder that cannot be played.

@@ -13,6 +13,7 @@ from camagent.clock import Clock
 from camagent.errors import ConfigError, printable
 from camagent.sources.errors import DecoderUnusable
 from camagent.sources.status import Tally
+from camagent.sources.surfaces import PIXELS, fetched, is_surface
 from camagent.sources.timing import Arrival, Transit
 
 if TYPE_CHECKING:
@@ -25,6 +26,13 @@ SOFTWARE = frozenset({"auto", "software"})
 HARDWARE_SUFFIXES = ("rkmpp",)
 # Looked for before such a decoder is opened: without its device, FFmpeg 8.1's V4L2 one crashes the process (tried).
 DEVICES = {"v4l2m2m": "video*", "rkmpp": "mpp_service"}
+_UNSEEN = 64  # packets before the first picture that are kept
+
+
+def ffmpeg_versions() -> dict[str, str]:
+    """Of the FFmpeg that decodes here: its release, and each library's own number."""
+    libraries = {name: ".".join(map(str, numbers)) for name, numbers in av.library_versions.items()}
+    return {"release": av.ffmpeg_version_info, **libraries}
 
 
 def check_name(camera: str, wanted: str) -> None:
@@ -79,8 +87,11 @@ class Decoder:
         self._tick_s = float(stream.time_base) if stream.time_base else None
         codec = stream.codec_context.codec.canonical_name
         self._context, self.hardware = _open_first(stream, codec, wanted)
+        self._stream = stream
+        self._surfaces: bool | None = None if self.hardware else False  # known with the first picture
+        self._unseen: list[av.Packet[VideoStream]] = []  # sent until then, for the software decoder if it must take over
         self._transit = Transit()
-        tally.codec, tally.decoder = codec, self._context.name
+        tally.codec, tally.decoder, tally.decoder_note = codec, self._context.name, ""
 
     @property
     def intra_only(self) -> bool:
@@ -101,7 +112,7 @@ class Decoder:
         self._tally.decoder_errors += self._transit.enter(pts, arrival)
         began = self._clock.monotonic()
         try:
-            frames = self._context.decode(packet)
+            frames = self._readable(self._context.decode(packet), packet)
         except av.FFmpegError as exc:
             self._failed(exc)
             self._transit.forget(pts)
@@ -112,14 +123,54 @@ class Decoder:
         """The frames still inside; afterwards the decoder starts afresh, at a key frame."""
         began = self._clock.monotonic()
         try:
-            frames = self._context.decode(None)
+            frames = self._readable(self._context.decode(None), None)
         except av.FFmpegError as exc:
             self._failed(exc)
             frames = []
         self._context.flush_buffers()
+        self._unseen.clear()
         out = self._out(frames, began)
         self._tally.decoder_errors += self._transit.clear()
         return out
+
+    def _readable(self, frames: list[av.VideoFrame], packet: av.Packet[VideoStream] | None) -> list[av.VideoFrame]:
+        """Pictures in memory that can be read. The first one decides how; `packet`: what was sent last.
+
+        Raises:
+            av.FFmpegError: the packets before the first picture do not decode in software either.
+        """
+        if self._surfaces is None:
+            if packet is not None and len(self._unseen) < _UNSEEN:
+                self._unseen.append(packet)
+            if not frames:
+                return []
+            self._surfaces = is_surface(frames[0])
+            if self._surfaces and (why := _unfetchable(frames[0])):
+                return self._in_software(frames[0].format.name, why, ended=packet is None)
+            self._unseen.clear()
+            self._tally.decoder_note = f"fetched from {frames[0].format.name}" if self._surfaces else ""
+        if frames:
+            self._tally.pixels = PIXELS if self._surfaces else frames[0].format.name
+        return [made for made in map(self._fetch, frames) if made is not None] if self._surfaces else frames
+
+    def _fetch(self, surface: av.VideoFrame) -> av.VideoFrame | None:
+        try:
+            return fetched(surface)
+        except (av.FFmpegError, ValueError) as exc:  # this one only: the first could be. Its packet is counted by `_transit`
+            self._tally.decoder_error = printable(exc)
+            return None
+
+    def _in_software(self, surface: str, why: str, *, ended: bool) -> list[av.VideoFrame]:
+        """FFmpeg's own decoder takes over, from the packets that the first picture was made of."""
+        name, packets = self._context.name, [*self._unseen]
+        self._tally.decoder_note = f"{name} gives {surface}, which cannot be read here ({why}): software decodes"
+        self._context = _open(self._stream.codec_context, "")
+        self._tally.decoder = self._context.name
+        self._surfaces, self.hardware = False, False
+        self._unseen.clear()
+        frames = [frame for packet in packets for frame in self._context.decode(packet)]
+        frames += self._context.decode(None) if ended else []
+        return self._readable(frames, None)
 
     def _out(self, frames: list[av.VideoFrame], began: float) -> list[Decoded]:
         """Pairs frames with the packets they came from; packets that were overtaken will never give one."""
@@ -143,11 +194,8 @@ def _open_first(stream: VideoStream, codec: str, wanted: str) -> tuple[VideoCode
     names = candidates(codec, wanted, frozenset(av.codecs_available))
     for name in names:
         context = stream.codec_context if not name else _named(stream, codec, name)
-        context.thread_count = 1
-        context.thread_type = "NONE"
         try:
-            _require_device(name)
-            context.open(strict=False)
+            _open(context, name)
         except (av.FFmpegError, FileNotFoundError) as exc:
             if name == names[-1]:
                 raise DecoderUnusable(
@@ -158,6 +206,24 @@ def _open_first(stream: VideoStream, codec: str, wanted: str) -> tuple[VideoCode
             continue  # "auto": the hardware is not there, the next one is tried
         return context, bool(name)
     raise AssertionError("candidates() gives at least one name")
+
+
+def _open(context: VideoCodecContext, name: str) -> VideoCodecContext:
+    """Raises av.FFmpegError, or FileNotFoundError where the decoder `name` has no device here."""
+    context.thread_count = 1
+    context.thread_type = "NONE"
+    _require_device(name)
+    context.open(strict=False)
+    return context
+
+
+def _unfetchable(picture: av.VideoFrame) -> str:
+    """Why a surface cannot be copied to plain memory, "" where it can."""
+    try:
+        fetched(picture)
+    except (av.FFmpegError, ValueError) as exc:
+        return printable(exc)
+    return ""
 
 
 def _require_device(name: str) -> None:

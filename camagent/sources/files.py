@@ -20,6 +20,7 @@ from camagent.clock import Clock
 from camagent.config import Camera
 from camagent.errors import InputError, SourceError, printable
 from camagent.frame import Frame
+from camagent.pulse import Pulse
 from camagent.slot import Slot
 from camagent.sources.decoder import check_name
 from camagent.sources.masks import Masker
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from camagent.sources.session import Packet
 
+TURN_MARGIN_S = 15.0  # what a turn may take beside the waiting it is meant for
 BEHIND_S = 1.0  # a player this late starts its pace anew instead of hurrying
 _FALLBACK_RATE = 25.0  # of a file that tells neither times nor a rate
 # A playlist or script that passes for a video must not make FFmpeg fetch something else.
@@ -82,15 +84,17 @@ class VideoFile:
             self._must_have_given(session)
         self._tally.ended()
 
-    def run(self, stop: threading.Event, slot: Slot[Frame]) -> None:
+    def run(self, stop: threading.Event, slot: Slot[Frame], pulse: Pulse | None = None) -> None:
         """Plays the file at its own pace, again and again, until `stop` is set.
 
         Raises:
             InputError: as `frames`.
         """
-        pace = _Pace(self._clock, stop)
+        turn = _Turn(pulse or Pulse(), self._camera.stall_timeout)
+        pace = _Pace(self._clock, stop, turn)
         pacer = Pacer(self._camera.fps)
         while not stop.is_set():
+            turn.began()
             with self._opened(pacer) as session:
                 session.run(pace.packets(session), slot, stop)
                 if not stop.is_set():
@@ -133,11 +137,22 @@ class VideoFile:
                 container.close()
 
 
+class _Turn:
+    """A turn of a reader of files, for the watchdog."""
+
+    def __init__(self, pulse: Pulse, stall_s: float) -> None:
+        self._pulse, self._stall_s = pulse, stall_s
+
+    def began(self, wait_s: float = 0.0) -> None:
+        """One turn, which waits for `wait_s` first."""
+        self._pulse.beat(wait_s + self._stall_s + TURN_MARGIN_S, "reading a file")
+
+
 class _Pace:
     """Hands out packets when they are due by their own time stamps, over all passes of a loop."""
 
-    def __init__(self, clock: Clock, stop: threading.Event) -> None:
-        self._clock, self._stop = clock, stop
+    def __init__(self, clock: Clock, stop: threading.Event, turn: _Turn) -> None:
+        self._clock, self._stop, self._turn = clock, stop, turn
         self._zero: float | None = None  # monotonic moment of the line's zero
         self._shift = 0.0  # seconds that earlier passes took on the line
 
@@ -162,7 +177,9 @@ class _Pace:
         now = self._clock.monotonic()
         if self._zero is None or now - (self._zero + at) > BEHIND_S:
             self._zero = now - at
-        self._stop.wait(max(self._zero + at - now, 0.0))
+        wait_s = max(self._zero + at - now, 0.0)
+        self._turn.began(wait_s)
+        self._stop.wait(wait_s)
 
 
 class PictureFolder:
@@ -189,20 +206,25 @@ class PictureFolder:
                 yield frame
         self._tally.ended()
 
-    def run(self, stop: threading.Event, slot: Slot[Frame]) -> None:
+    def run(self, stop: threading.Event, slot: Slot[Frame], pulse: Pulse | None = None) -> None:
         """Shows one picture every 1 / fps seconds, again and again, until `stop` is set.
 
         Raises:
             InputError: as `frames`.
         """
+        turn = _Turn(pulse or Pulse(), self._camera.stall_timeout)
         shown, zero, interval = 0, self._clock.monotonic(), 1.0 / self._camera.fps
         while not stop.is_set():
             before = shown
+            turn.began()
             for path in self._list():
                 frame = self._frame(path, shown * interval)
                 if frame is None:
+                    turn.began()
                     continue
-                if stop.wait(max(zero + shown * interval - self._clock.monotonic(), 0.0)):
+                wait_s = max(zero + shown * interval - self._clock.monotonic(), 0.0)
+                turn.began(wait_s)
+                if stop.wait(wait_s):
                     break
                 slot.put(frame)
                 self._show(frame)

@@ -15,8 +15,10 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeAlias
@@ -27,26 +29,43 @@ Line: TypeAlias = socket.socket  # a second handle of the session's connection
 
 LOOK_EVERY_S = 0.25
 _DESCRIPTORS = Path("/proc/self/fd")
-_turns: dict[tuple[str, int], threading.Lock] = {}
+
+
+@dataclass(slots=True)
+class _Turn:
+    """Who may open a session with one server, and since when somebody does."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    since: float = field(default_factory=time.monotonic)
+
+
+_turns: dict[tuple[str, int], _Turn] = {}
 _turns_lock = threading.Lock()
 
 
 @contextmanager
-def turn(host: str, port: int, stopped: Callable[[], bool]) -> Iterator[bool]:
+def turn(host: str, port: int, stopped: Callable[[], bool], patience_s: float) -> Iterator[bool]:
     """One opening per server at a time, so that a new connection to it is surely one's own; False when stopped meanwhile.
 
-    A recorder with sixteen channels is not met by sixteen handshakes at once either.
+    A recorder with sixteen channels is not met by sixteen handshakes at once either. Whoever has had the turn for `patience_s`
+    hangs: the next one goes ahead.
     """
     with _turns_lock:
-        lock = _turns.setdefault((host, port), threading.Lock())
-    while not lock.acquire(timeout=LOOK_EVERY_S):
+        current = _turns.setdefault((host, port), _Turn())
+    while not current.lock.acquire(timeout=LOOK_EVERY_S):
         if stopped():
             yield False
             return
+        if time.monotonic() - current.since > patience_s:
+            with _turns_lock:
+                if _turns[host, port] is current:
+                    _turns[host, port] = _Turn()
+                current = _turns[host, port]
+    current.since = time.monotonic()
     try:
         yield True
     finally:
-        lock.release()
+        current.lock.release()
 
 
 def available() -> bool:

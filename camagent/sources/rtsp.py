@@ -17,6 +17,7 @@ from camagent.clock import Clock
 from camagent.config import Camera
 from camagent.errors import ConfigError, SourceError
 from camagent.frame import Frame
+from camagent.pulse import Pulse
 from camagent.slot import Slot
 from camagent.sources import ffmpeg, guard, rtsp_errors
 from camagent.sources.backoff import PROBE_EVERY_S, After, Backoff, Wait
@@ -39,6 +40,11 @@ OPEN_TIMEOUT_S = 10.0  # for the handshake, and again for the first media
 FIRST_PACKET_S = 1.0  # where the time for opening has passed without media, it is not worth waiting another stall_timeout
 FIRST_PROBE_S = 0.1  # a server that is being restarted is away now; a second later it may be back
 PROBE_TIMEOUT_S = 1.0
+WAIT_TURN_S = 5.0  # a wait is cut into turns of this length, so that one that is over is told from one that hangs
+RESOLVE_S = 60.0  # name servers that do not answer: five seconds, twice, for each of them and each search domain
+TURN_MARGIN_S = 15.0  # what a turn may take beside the waiting it is meant for: one decoder call, the session's end
+# a handshake and the first media, and the same again where the connection could not be told from others
+OPENING_S = RESOLVE_S + 4 * OPEN_TIMEOUT_S + TURN_MARGIN_S
 _TRANSPORTS = {
     "tcp": {"rtsp_transport": "tcp"},
     "udp": {"rtsp_transport": "udp"},
@@ -83,14 +89,16 @@ class RtspSource:
         self._camera, self._clock, self._rng, self._open_timeout_s = camera, clock, rng, open_timeout_s
         self._tally, self._masker = Tally(), Masker(camera.mask)
         self.tap: Tap | None = None
+        self._pulse = Pulse()
         self._good_s = 0.0  # how long the newest session gave pictures
 
     def status(self) -> SourceStatus:
         """The source at this moment."""
         return self._tally.snapshot()
 
-    def run(self, stop: threading.Event, slot: Slot[Frame]) -> None:
+    def run(self, stop: threading.Event, slot: Slot[Frame], pulse: Pulse | None = None) -> None:
         """Keeps the slot supplied with due frames, over any number of sessions, until `stop` is set."""
+        self._pulse = pulse or self._pulse
         backoff = Backoff(self._rng)
         while not stop.is_set():
             try:
@@ -159,6 +167,7 @@ class RtspSource:
         packets = session.packets()
         failure: av.FFmpegError | None = None
         while True:
+            self._pulse.beat(self._camera.stall_timeout + TURN_MARGIN_S, "reading and decoding the stream")
             try:
                 packet = next(packets, None)
             except av.FFmpegError as exc:
@@ -181,8 +190,14 @@ class RtspSource:
     def _opened(self, stop: threading.Event) -> Iterator[_Opened | None]:
         """An open session with its guard, closed at the end; None when `stop` was set while others were opening theirs."""
         address = self._address()
+
+        def stopped() -> bool:
+            self._pulse.beat(OPENING_S, "opening the stream")
+            return stop.is_set()
+
         began = self._clock.monotonic()
-        with guard.turn(address.host, address.port, stop.is_set) as mine:
+        with guard.turn(address.host, address.port, stopped, OPENING_S) as mine:
+            self._pulse.beat(OPENING_S, "opening the stream")
             if not mine:
                 yield None
                 return
@@ -195,6 +210,7 @@ class RtspSource:
             with Guard(line, stop, self._clock, limit_s=limit_s, first_s=first_s, name=name) as watch:
                 yield _Opened(container, address, watch, took_s)
         finally:
+            self._pulse.beat(OPENING_S, "closing the stream")
             container.close()  # not left to the garbage collector: the camera counts its clients
 
     def _address(self) -> Address:
@@ -236,7 +252,10 @@ class RtspSource:
         """Waits out the back-off, unless `stop` is set or a server that was away accepts connections again."""
         until = self._clock.monotonic() + wait_s
         pause_s = FIRST_PROBE_S if wait.probes else wait_s
-        while (left_s := until - self._clock.monotonic()) > 0 and not stop.wait(min(left_s, pause_s)):
+        while (left_s := until - self._clock.monotonic()) > 0:
+            self._pulse.beat(RESOLVE_S + TURN_MARGIN_S, "waiting for the next try")
+            if stop.wait(min(left_s, pause_s, WAIT_TURN_S)):
+                return
             if wait.probes and wait.probed(accepted=rtsp_errors.accepts(*self._server, PROBE_TIMEOUT_S)):
                 return
             pause_s = PROBE_EVERY_S

@@ -89,6 +89,8 @@ class Session:
             if stop.is_set():
                 return
             for decoded, due in self._decode_live(packet, self._arrival(packet)):
+                if stop.is_set():
+                    return  # a decoder that hung until another reader took over
                 self._hand_over(decoded, slot, due=due)
             self._check_progress()
             self._read_began = self._clock.monotonic()

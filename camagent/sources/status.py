@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from camagent.errors import SourceError
@@ -31,12 +31,22 @@ class SourceStatus:
     last_frame: float | None = None  # monotonic seconds: when the newest good frame's packet arrived
     codec: str = ""  # h264, hevc, mjpeg ..
     decoder: str = ""  # FFmpeg's name of the decoder in use
+    decoder_note: str = ""  # where its pictures are fetched from, or why software decodes in place of hardware
+    pixels: str = ""  # format of its pictures as they are read
     width: int = 0  # pixels of the newest frame
     height: int = 0
     key_interval: float | None = None  # seconds between key frames, over the last GOPs
     key_frames_only: bool = False  # only due key frames are decoded: they are enough for fps
     time_source: TimeSource | None = None
     decoder_error: str = ""  # the newest one's words
+
+    def after(self, earlier: SourceStatus) -> SourceStatus:
+        """The same, counted on from a source that this one has replaced."""
+        sums = {name: getattr(self, name) + getattr(earlier, name) for name in _COUNTERS}
+        return replace(self, **sums) if any(sums[name] != getattr(self, name) for name in _COUNTERS) else self
+
+
+_COUNTERS = ("packets", "decoded", "decoder_errors", "corrupt", "overloads", "reconnects", "unreadable")
 
 
 class Tally:
@@ -50,7 +60,7 @@ class Tally:
         self.packets = self.decoded = self.decoder_errors = self.corrupt = self.overloads = 0
         self.sessions = self.unreadable = 0
         self.last_frame: float | None = None
-        self.codec = self.decoder = self.decoder_error = ""
+        self.codec = self.decoder = self.decoder_error = self.decoder_note = self.pixels = ""
         self.width = self.height = 0
         self.key_interval: float | None = None
         self.key_frames_only = False
@@ -98,6 +108,8 @@ class Tally:
             last_frame=self.last_frame,
             codec=self.codec,
             decoder=self.decoder,
+            decoder_note=self.decoder_note,
+            pixels=self.pixels,
             width=self.width,
             height=self.height,
             key_interval=self.key_interval,

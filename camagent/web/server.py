@@ -12,6 +12,7 @@ from camagent.clock import Clock, SystemClock
 from camagent.config import Web
 from camagent.errors import CodedError, printable
 from camagent.jobs import Jobs
+from camagent.pulse import Pulse
 from camagent.service import Service
 from camagent.web import address
 
@@ -24,6 +25,8 @@ log = logging.getLogger("camagent.web")
 
 RETRY_S = 10.0
 STOP_S = 3.0
+LOADING_S = 120.0  # the first start imports what the API is made of, on a slow card
+TURN_S = 60.0  # the loop turns ten times a second; what takes its time is done in other threads
 TOKEN_BYTES = 4096
 
 
@@ -36,6 +39,7 @@ class Server:
     ) -> None:  # fmt: skip
         self.problem: str | None = None  # why nobody is served at the moment, for `health`
         self.address: tuple[str, int] | None = None  # host and port that it listens on
+        self.pulse = Pulse("web")
         self._web, self._service, self._jobs = web, service, jobs
         self._clock = clock or SystemClock()
         self._retry_s, self._upload_window_s, self._header_s = retry_s, upload_window_s, header_s
@@ -61,6 +65,7 @@ class Server:
 
     def _run(self) -> None:
         while not self._stop.is_set():
+            self.pulse.beat(LOADING_S, "loading the API")
             try:
                 self._serve()
             except (OSError, CodedError) as exc:
@@ -70,7 +75,9 @@ class Server:
                 self._say(f"the API has ended: {type(exc).__name__}: {exc}")
             self.address = None
             self._settled.set()
+            self.pulse.beat(self._retry_s + TURN_S, "waiting for the next try")
             self._stop.wait(self._retry_s)
+        self.pulse.rest()
 
     def _say(self, problem: str) -> None:
         if problem != self.problem:
@@ -99,8 +106,15 @@ class Server:
             log_config=None, log_level="error", access_log=False, server_header=False, timeout_graceful_shutdown=2,
         )  # fmt: skip
         listen = address.Listen.parse(self._web.listen)
+        pulse = self.pulse
+
+        class Beating(uvicorn.Server):
+            async def on_tick(self, counter: int) -> bool:
+                pulse.beat(TURN_S, "a turn of the API's loop")
+                return await super().on_tick(counter)
+
         with Listener.bound(listen.host, listen.port) as listener:
-            self._serve_on(listener, uvicorn.Server(config), "https" if tls else "http")
+            self._serve_on(listener, Beating(config), "https" if tls else "http")
 
     def _serve_on(self, listener: Listener, server: uvicorn.Server, scheme: str) -> None:
         with self._lock:

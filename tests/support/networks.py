@@ -25,12 +25,12 @@ _PURE = 0.6  # of a colour: what it has more than the others
 Build = Callable[[Ending], None]
 
 
-def save(path: Path, build: Build) -> Path:
-    """Writes the network that `build` ends."""
+def save(path: Path, build: Build, name: str = "hand made") -> Path:
+    """Writes the network that `build` ends; `name` is the graph's."""
     graph = Ending()
     build(graph)
     made = helper.make_graph(
-        graph.nodes, "hand made",
+        graph.nodes, name,
         [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, HEIGHT, WIDTH])],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape)) for name, shape in graph.outputs.items()],
         graph.constants,
@@ -62,6 +62,27 @@ def seg_network(graph: Ending, coefficients: float = 1.0) -> None:
     fine = graph.add("Concat", [_pool(graph, "red", 4), _pool(graph, "blue", 4)], "fine", axis=1)
     graph.add("Conv", [fine, graph.constant("proto w", weight), graph.constant("proto b", bias)], "prototypes")
     graph.outputs["prototypes"] = (1, COEFFICIENTS, HEIGHT // 4, WIDTH // 4)
+
+
+def detect_network(graph: Ending, *, split: bool = False) -> None:
+    """YOLOv8's one output for ball (red) and box (blue), or boxes and classes apart."""
+    boxes, classes = [], []
+    for index, (color, stride) in enumerate((("red", 8), ("blue", 16))):
+        _color(graph, color)
+        score = _flat(graph, _sure(graph, _pool(graph, color, stride)), 1, CELLS[stride])
+        nothing = graph.constant(f"{color} no other", np.zeros((1, 1, CELLS[stride]), np.float32))
+        cells = graph.constant(f"{color} cells", np.array([1, 4, CELLS[stride]]))
+        boxes.append(graph.add("Expand", [_box(graph, color), cells], f"{color} boxes"))
+        own = [score, nothing] if index == 0 else [nothing, score]
+        classes.append(graph.add("Concat", own, f"{color} classes", axis=1))
+    boxes.append(graph.constant("quiet boxes", np.zeros((1, 4, CELLS[32]), np.float32)))
+    classes.append(graph.constant("quiet classes", np.zeros((1, 2, CELLS[32]), np.float32)))
+    cells_in_all = sum(CELLS.values())
+    parts = [graph.add("Concat", one, name, axis=2) for one, name in ((boxes, "boxes"), (classes, "classes"))]
+    if split:
+        graph.outputs |= {"boxes": (1, 4, cells_in_all), "classes": (1, 2, cells_in_all)}
+    else:
+        graph.outputs[graph.add("Concat", parts, "cells", axis=1)] = (1, 6, cells_in_all)
 
 
 def scene_network(graph: Ending) -> None:

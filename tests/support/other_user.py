@@ -6,6 +6,9 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -42,3 +45,12 @@ def as_other_user() -> list[str]:
     if tried.returncode:
         pytest.skip(f"another user cannot run this environment: {tried.stderr[-200:]}")
     return prefix
+
+
+@contextmanager
+def open_folder() -> Iterator[Path]:
+    """A folder that everybody may enter; pytest's own is root's."""
+    with tempfile.TemporaryDirectory(prefix="camagent-open-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder

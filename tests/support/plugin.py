@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 _CODE = """
+import ctypes
 import os
 import signal
+import time
 
 from camagent.backends.onnx import OnnxBackend
 from camagent.errors import BackendError
@@ -46,6 +48,24 @@ class Stumbler(Counting):
         raise BackendError("the NPU says no", evidence={"returned": -1, "expected": 0}, fix="ask the NPU")
 
 
+class Hanger(Counting):
+    # the call does not come back; the interpreter goes on
+
+    def __init__(self, model, options):
+        super().__init__(model, options)
+        self.count = max(0, LAST_GOOD - int(os.environ.get("GOOD_CALLS", LAST_GOOD)))
+
+    def fail(self):
+        time.sleep(3600)
+
+
+class Freezer(Hanger):
+    # .. and holds the interpreter
+
+    def fail(self):
+        ctypes.PyDLL(None).sleep(3600)
+
+
 class Defective(Counting):
     def fail(self):
         raise ZeroDivisionError("a defect in a vendor's binding")
@@ -56,6 +76,8 @@ stumbler = failing_backends:Stumbler
 defective = failing_backends:Defective
 raiser = failing_backends:Raiser
 blank = failing_backends:Blank
+hanger = failing_backends:Hanger
+freezer = failing_backends:Freezer
 """
 
 

@@ -1,0 +1,1 @@
+"""Stands in for Rockchip's package on machines without an NPU: see api/__init__.py."""
