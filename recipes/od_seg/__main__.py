@@ -1,0 +1,5 @@
+"""`python -m recipes.od_seg`."""
+
+from recipes.od_seg.cli import main
+
+main()
