@@ -1,4 +1,4 @@
-"""What only the extra `recipes` brings: torch, and the tools of a workstation."""
+"""What only the extra `train` brings: torch, and the tools of a workstation."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ def require(*modules: str) -> None:
     if missing:
         raise ExtraMissing(
             f"this step needs {' and '.join(missing)}",
-            evidence={"found": "camagent without the extra 'recipes'", "expected": ", ".join(modules)},
-            fix="on a workstation: pip install 'camagent[recipes]'",
+            evidence={"found": "camagent without the extra 'train'", "expected": ", ".join(modules)},
+            fix="on a workstation: pip install 'camagent[train]'",
         )

@@ -65,7 +65,7 @@ def test_the_table_is_what_was_measured() -> None:
         assert found["iou"]["road"] >= 0.95
 
 
-@pytest.mark.skipif(find_spec("torch") is None, reason="torch is not here: pip install -e '.[dev,recipes]'")
+@pytest.mark.skipif(find_spec("torch") is None, reason="torch is not here: pip install -e '.[dev,train]'")
 @pytest.mark.full(seconds=300)
 def test_pictures_of_ones_own_go_the_way_that_is_shown(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     mine = Classes(("car", "truck", "bus", "person", "bicycle", "sign"), ("road", "sidewalk"))

@@ -1,4 +1,4 @@
-"""Training. Without torch (the extra `recipes`), these are skipped, and what the commands then say is tested."""
+"""Training. Without torch (the extra `train`), these are skipped, and what the commands then say is tested."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from recipes.od_seg.cli import run
 from recipes.od_seg.pack import Pack, load, pack
 from recipes.od_seg.seeds import fitted_scene, seeds_of
 
-needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not here: pip install -e '.[dev,recipes]'")
+needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not here: pip install -e '.[dev,train]'")
 
 
 def packed(folder: Path, count: int) -> Pack:
@@ -45,7 +45,7 @@ def test_without_torch_the_extra_is_named(
     assert run(command) == 2
     text = capsys.readouterr().err
     assert "error[EXTRA_MISSING]: this step needs torch" in text
-    assert "camagent[recipes]" in text
+    assert "camagent[train]" in text
     assert not list(tmp_path.iterdir())
 
 
