@@ -54,6 +54,21 @@ def test_two_closes_before_an_answer_lead_to_3_1_1(tmp_path: Path) -> None:
         assert broker.versions == [5, 5, 4]
 
 
+def test_two_silences_lead_to_3_1_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("camagent.mqtt.link.CONNACK_TIMEOUT_S", 0.3)
+
+    def as_amqtt_does(connection: Connection) -> None:
+        """It takes the properties of MQTT 5 for the length of the client's id, and waits for more."""
+        if connection.version != 5:
+            accept(connection)
+        else:
+            assert connection.read() is None, "nothing more comes"
+
+    with faking(as_amqtt_does) as broker, sending(tmp_path, broker.port) as agent:
+        agent.wait_connected()
+        assert broker.versions == [5, 5, 4]
+
+
 def test_a_broker_that_was_proven_to_speak_5_is_not_left_for_3_1_1_when_it_restarts_badly(tmp_path: Path) -> None:
     calls = 0
 

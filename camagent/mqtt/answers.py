@@ -27,7 +27,7 @@ class VersionRefused(LinkError):
 
 
 class ClosedEarly(LinkError):
-    """The broker closed the connection before it answered CONNECT."""
+    """The broker closed the connection before it answered CONNECT, or has not answered in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +111,8 @@ def unanswered(endpoint: Endpoint, version: Version, wire: Wire | None) -> LinkE
 
 
 def silent(endpoint: Endpoint) -> LinkError:
-    """The connection stands and nothing comes."""
-    return LinkError(f"{endpoint} accepts connections and does not answer", fix="is it an MQTT broker, and is it alive?")
+    """The connection stands and nothing comes: so do brokers that take the properties of MQTT 5 for the length of a name."""
+    return ClosedEarly(f"{endpoint} accepts connections and does not answer", fix="is it an MQTT broker, and is it alive?")
 
 
 def end_by_packet(endpoint: Endpoint, reason: ReasonCode, properties: Properties | None) -> End:

@@ -20,7 +20,7 @@ from camagent.stage import Stage
 log = logging.getLogger("camagent.mqtt")
 
 GOOD_MINUTE_S = 60.0
-EARLY_CLOSES = 2  # so often a broker may close before it answers, until the other version of MQTT is tried
+EARLY_CLOSES = 2  # so often a broker may close or stay silent before it answers, until the other version of MQTT is tried
 STEP_S = 1.0
 STOP_STEP_S = 0.05
 TURN_S = 30.0  # one turn of the loop: a second of waiting, then the outbox, which may wait for a slow disk
@@ -32,7 +32,7 @@ _FIXES = {CLIENT_ID_CLASH: "another client uses this agent's id: give every agen
 
 
 class Versions:
-    """MQTT 5 first; 3.1.1 where the broker says so, or hangs up on 5 twice. What has worked once is kept."""
+    """MQTT 5 first; 3.1.1 where the broker says so, or hangs up on 5, or stays silent, twice. What has worked once is kept."""
 
     def __init__(self) -> None:
         self.current: Version = "5"
@@ -53,7 +53,7 @@ class Versions:
         return True
 
     def closed_early(self) -> bool:
-        """The broker closed before it answered; True: it is the other version's turn."""
+        """The broker closed before it answered, or never did; True: it is the other version's turn."""
         self._closes += 1
         if self._proven or self._closes < EARLY_CLOSES:
             return False
