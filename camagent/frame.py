@@ -245,6 +245,11 @@ def outcome_parts(outcome: Outcome) -> tuple[Part, ...]:
     return (outcome.detections, outcome.areas) if isinstance(outcome, Scene) else (outcome,)
 
 
+def detections_of(outcome: Outcome) -> Detections | None:
+    """The objects in boxes that an outcome tells of; None where it tells of none of that kind."""
+    return next((part for part in outcome_parts(outcome) if isinstance(part, Detections)), None)
+
+
 @dataclass(frozen=True, slots=True)
 class StageCounts:
     """How many objects survived each step of one frame; the sums are the counters of `health`."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camagent.errors import CodedError
-from camagent.frame import Detections, Frame, outcome_parts
+from camagent.frame import Detections, Frame, detections_of
 from camagent.pipeline import FilterRule, rgb_frame, rgb_pixels
 from camagent.selftest import geometry
 from camagent.selftest.examination import Examination, Run, moved
@@ -79,7 +79,7 @@ def _boxes(exam: Examination, run: Run, exhaust: str) -> Detections | None:
         outcome = exam.read(manifest, run, FilterRule(manifest.thresholds.min_score, manifest.thresholds.nms_iou)).outcome
     except (CodedError, ValueError, IndexError, TypeError):  # then this order is none
         return None
-    return next((part for part in outcome_parts(outcome) if isinstance(part, Detections)), None)
+    return detections_of(outcome)
 
 
 def _painted(frame: Frame, boxes: NDArray[np.floating], paint: Paint) -> NDArray[np.uint8] | None:

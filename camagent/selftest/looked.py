@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from camagent.frame import ClassMap, Detections, Frame, Letterbox, outcome_parts
+from camagent.frame import ClassMap, Detections, Frame, Letterbox, detections_of, outcome_parts
 from camagent.pipeline import FilterRule, prepare
 from camagent.selftest.examination import Examination, Run
 
@@ -52,7 +52,7 @@ def _all_but_nothing(exam: Examination, run: Run, best: float) -> Detections | N
     if best <= 0:
         return None
     outcome = exam.read(exam.manifest, run, FilterRule(best * _JUST, exam.manifest.thresholds.nms_iou)).outcome
-    return next((part for part in outcome_parts(outcome) if isinstance(part, Detections)), None)
+    return detections_of(outcome)
 
 
 def _best_place(found: Detections | None, run: Run) -> Place | None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from camagent.config import Camera, Filter
 from camagent.errors import CodedError
-from camagent.frame import Detections
+from camagent.frame import Detections, detections_of
 from camagent.pipeline import FilterRule, rule_for
 from camagent.selftest.examination import Examination, Run
 from camagent.selftest.ladder import Outcome
@@ -85,19 +85,19 @@ class FiltersRung:
         made = []
         for run in runs:
             try:
-                outcome = self._exam.read(manifest, run, rule).outcome
+                found = detections_of(self._exam.read(manifest, run, rule).outcome)
             except (CodedError, ValueError, IndexError):  # the golden rung has judged these outputs
                 continue
-            if isinstance(outcome, Detections) and len(outcome):
-                made.append(Seen(run, outcome))
+            if found is not None and len(found):
+                made.append(Seen(run, found))
         return made
 
     def _left(self, seen: Sequence[Seen], rule: FilterRule) -> dict[str, int]:
         return {"seen": sum(len(one.found) for one in seen), "kept": sum(self._kept(one, rule) for one in seen)}
 
     def _kept(self, one: Seen, rule: FilterRule) -> int:
-        outcome = self._exam.read(self._exam.manifest, one.run, rule).outcome
-        return len(outcome) if isinstance(outcome, Detections) else 0
+        found = detections_of(self._exam.read(self._exam.manifest, one.run, rule).outcome)
+        return 0 if found is None else len(found)
 
     def _passes(self, seen: Sequence[Seen], rule: FilterRule) -> bool:
         return any(self._kept(one, rule) for one in seen)
