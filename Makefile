@@ -6,7 +6,8 @@ PYTEST := $(BIN)/python -m pytest
 # most tests wait for a stream or a broker, so more workers than cores
 WORKERS ?= 4
 
-# make demo: a model of yours, an input, and how the bundle is to be made
+# make demo: options of camagent demo; or a model of yours, an input, and how the bundle is to be made
+DEMO ?=
 MODEL ?=
 INPUT ?=
 OPTIONS ?= --head yolov8 --labels coco80 --scale 0.00392157
@@ -25,6 +26,7 @@ PIXEL_TESTS := tests/heads tests/test_config.py tests/test_first_use.py tests/te
 .PHONY: help demo test test-again test-full test-pixels lint format bench deb docs clean
 
 help:
+	@echo "make demo        camera, model, broker and page at once; DEMO='--break scale-missing' with a fault to find"
 	@echo "make demo MODEL=m.onnx INPUT=clip.mp4 OPTIONS='--head ..'   build a bundle, run it, draw what it sees"
 	@echo "make test        every test, long ones at reduced counts"
 	@echo "make test-full   the long tests at their full counts"
@@ -42,13 +44,18 @@ $(VENV)/.installed: pyproject.toml
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
+# Ctrl-C reaches both make and the demo, which then puts everything away and ends with 130
 demo: $(VENV)/.installed
-	@test -n "$(MODEL)" -a -n "$(INPUT)" || { \
-	  echo "name a model and something to look at, for example:"; \
+ifeq ($(MODEL),)
+	@$(BIN)/camagent demo $(DEMO) || test $$? = 130
+else
+	@test -n "$(INPUT)" || { \
+	  echo "name something to look at, for example:"; \
 	  echo "  make demo MODEL=yolov8n.onnx INPUT=street.jpg OPTIONS='--head yolov8 --labels coco80 --scale 0.00392157'"; exit 2; }
 	@mkdir -p camagent-out
 	$(BIN)/camagent bundle create "$(MODEL)" --name demo --version 1.0.0 $(OPTIONS) -o camagent-out/demo.cambundle
 	$(BIN)/camagent infer camagent-out/demo.cambundle "$(INPUT)" --out camagent-out
+endif
 
 test: $(VENV)/.installed
 	@.ci/debian-packages

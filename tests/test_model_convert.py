@@ -27,6 +27,7 @@ from camagent.rockchip import recipe
 from camagent.rockchip.complaints import COMPLAINTS, explained, progress, tail
 from camagent.workbench import prepare
 from firmware_pkg.manifest import InputSpec
+from tests.support.interrupt import heeding
 from tests.support.networks import HEIGHT, WIDTH, detect_network, save
 from tests.support.things import INPUT, bundle, folder_of
 from tests.support.toolkit import fake_environment
@@ -288,14 +289,8 @@ def test_names_of_strangers_do_no_harm(tmp_path: Path, capsys: Capture, text: st
 def test_a_cancelled_conversion_leaves_nothing_behind(tmp_path: Path, private: Path, how: signal.Signals) -> None:
     model, out = save(tmp_path / "m.onnx", detect_network, "hang"), tmp_path / "m.rknn"
     command = [sys.executable, "-m", "camagent", "model", "convert", str(model), *INPUT, "--target", "rk3568", "-o", str(out)]
-    # who starts the tests in the background has SIGINT ignored, and every child inherits that
-    heeding = [
-        sys.executable,
-        "-c",
-        "import os, signal, sys; signal.signal(2, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])",
-    ]
     with subprocess.Popen(
-        [*heeding, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ | {"TMPDIR": str(private)}
+        heeding(command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ | {"TMPDIR": str(private)}
     ) as process:
         worker = within(30, partial(worker_of, private))
         process.send_signal(how)

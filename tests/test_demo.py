@@ -1,0 +1,156 @@
+"""camagent demo as a newcomer starts it: in a pipe, in a terminal, with a fault, ended by Ctrl-C, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from camagent import cli
+from camagent.demo.faults import FAULTS
+from camagent.selftest.causes import CAUSES
+from tests.support.interrupt import heeding
+
+START_S = 60.0
+QUICK = ("scale-missing", "threshold-too-high", "mqtt-auth-refused")
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """Where the demo may put things; short, for the agent's socket lies in it."""
+    with tempfile.TemporaryDirectory(prefix="d-") as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def demo(scratch: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """In a process group of its own, as a shell's job is."""
+    command = heeding([sys.executable, "-m", "camagent", "demo", *options])
+    environment = {**os.environ, "TMPDIR": str(scratch), "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+        start_new_session=True,
+    ) as process:  # fmt: skip
+        try:
+            yield process
+        finally:
+            with_children = [process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True))] \
+                if process.poll() is None else []  # fmt: skip
+            for pid in with_children:
+                os.kill(pid, signal.SIGKILL)
+
+
+def told(process: subprocess.Popen[str], pattern: str) -> str:
+    """What it says on stderr in answer to this pattern; fails where it ends before."""
+    assert process.stderr is not None
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if found := re.match(pattern, line):
+            return found[1]
+    raise AssertionError(f"it ended: {''.join(said)}")
+
+
+def nothing_left(scratch: Path, group: int) -> None:
+    assert not list(scratch.iterdir())
+    assert not [one for one in psutil.process_iter() if _group(one) == group]
+
+
+def _group(process: psutil.Process) -> int:
+    try:
+        return os.getpgid(process.pid) if process.status() != psutil.STATUS_ZOMBIE else 0
+    except (psutil.NoSuchProcess, ProcessLookupError):
+        return 0
+
+
+def test_in_a_pipe_each_message_is_a_line_and_ctrl_c_leaves_nothing_behind(scratch: Path) -> None:
+    with demo(scratch) as process:
+        assert process.stdout is not None
+        bodies = [json.loads(process.stdout.readline()) for _ in range(12)]
+        assert {body["schema"] for body in bodies} == {"camagent.detections/1"}
+        assert {one["label"] for body in bodies for one in body["detections"]} >= {"car", "person"}
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert len(children) >= 2, "a broker and an agent"
+        os.killpg(process.pid, signal.SIGINT)
+        process.stdout.read()
+        assert process.wait(30) == 130
+        nothing_left(scratch, process.pid)
+
+
+def test_it_ends_by_itself(scratch: Path) -> None:
+    with demo(scratch, "--seconds", "1") as process:
+        _, err = process.communicate(timeout=START_S)
+        assert process.returncode == 0, err
+        assert "$ camagent bundle sign roads-1.0.0.cambundle --key signer.pem" in err
+        nothing_left(scratch, process.pid)
+
+
+def test_in_a_terminal_a_table_shows_what_is_seen(scratch: Path) -> None:
+    ours, its = pty.openpty()
+    environment = {**os.environ, "TMPDIR": str(scratch), "COLUMNS": "100", "TERM": "xterm"}
+    command = heeding([sys.executable, "-m", "camagent", "demo", "--no-browser"])
+    with subprocess.Popen(command, stdin=its, stdout=its, stderr=its, env=environment, start_new_session=True) as process:
+        os.close(its)
+        shown, end = b"", time.monotonic() + START_S
+        while not re.search(rb"sees.{1,40}\d car", shown) and time.monotonic() < end:
+            if select.select([ours], [], [], 0.5)[0]:
+                shown += os.read(ours, 65536)
+        os.killpg(process.pid, signal.SIGINT)
+        while select.select([ours], [], [], 0.2)[0]:  # a terminal that nobody reads holds the table's last lines up
+            try:
+                os.read(ours, 65536)
+            except OSError:
+                break
+        assert process.wait(30) == 130
+        os.close(ours)
+    assert re.search(rb"sees.{1,40}\d car", shown), shown[-2000:]
+    assert b"http://127.0.0.1:" in shown
+    nothing_left(scratch, process.pid)
+
+
+def test_every_fault_is_one_that_the_self_test_knows(capsys: pytest.CaptureFixture[str]) -> None:
+    assert set(FAULTS) <= set(CAUSES)
+    assert len(FAULTS) >= 12
+    assert cli.run(["demo", "--break", "list"]) == 0
+    assert capsys.readouterr().out.count("\n") == len(FAULTS)
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.full(seconds=40)) for name in FAULTS]
+)
+def test_the_self_test_names_what_the_demo_has_broken(scratch: Path, name: str) -> None:
+    with demo(scratch, "--break", name) as process:
+        config = told(process, r"why +camagent selftest -c (\S+)")
+        command = [sys.executable, "-m", "camagent", "selftest", "-c", config, "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 1, done.stderr
+        report = json.loads(done.stdout)
+        first = report["causes"][0]
+        assert name in {first["id"], *first["alternatives"]}
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+        assert process.returncode == 130
+    assert not list(scratch.iterdir())
+
+
+def test_without_its_broker_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("camagent.demo.broker.importlib.util.find_spec", lambda _: None)
+    assert cli.run(["demo", "--seconds", "1"]) == 2
+    err = capsys.readouterr().err
+    assert "error[EXTRA_MISSING]" in err
+    assert "pip install 'camagent[demo]'" in err
