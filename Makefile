@@ -41,7 +41,8 @@ help:
 $(VENV)/.installed: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "camagent needs Python 3.11 or 3.12: name one with make PYTHON=.."; exit 1; }
 	@.ci/make-venv "$(PYTHON)" "$(VENV)"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@echo "installing what camagent and its tests need into $(VENV), this once"
+	@$(BIN)/pip install $$(test -t 1 || echo --quiet) --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
 # Ctrl-C reaches both make and the demo, which then puts everything away and ends with 130
