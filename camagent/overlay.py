@@ -51,7 +51,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     filter: FilterChange | UnsetType = UNSET
 
 
-_CHANGE = msgspec.json.Decoder(Change)
+_CHANGE, _PLAIN = msgspec.json.Decoder(Change), msgspec.json.Decoder()
 
 
 def read_change(data: bytes) -> Change:
@@ -71,7 +71,7 @@ def with_change(overlay: Mapping[str, Any], camera: str, change: Change) -> dict
     entries = {entry.get("name"): dict(entry) for entry in overlay.get("camera", ())}
     entry = entries.pop(camera, {"name": camera})
     own_filter = dict(entry.pop("filter", {}))
-    wanted = msgspec.json.decode(msgspec.json.encode(change))  # lists, as TOML and JSON have them; what is left out stays out
+    wanted = _PLAIN.decode(msgspec.json.encode(change))  # lists, as TOML and JSON have them; what is left out stays out
     _take(entry, wanted, ("zone", "mask"))
     _take(own_filter, wanted.get("filter", {}), ("labels", "min_score"))
     made = {**entry, **({"filter": own_filter} if own_filter else {})}
