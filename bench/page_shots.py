@@ -80,8 +80,8 @@ def keep(page: Page, path: Path) -> None:
     """As PNG, with the last bits of a photograph's noise left out: they are most of its size and nobody sees them."""
     picture = cv2.imdecode(np.frombuffer(page.screenshot(), np.uint8), cv2.IMREAD_COLOR)
     assert picture is not None
-    smooth = cv2.bilateralFilter(picture, 5, 12, 3)
-    cv2.imwrite(str(path), smooth & 0xFC, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    smooth = cv2.bilateralFilter(picture, 5, 12, 3).astype(np.uint8)
+    cv2.imwrite(str(path), smooth & np.uint8(0xFC), [cv2.IMWRITE_PNG_COMPRESSION, 9])
 
 
 if __name__ == "__main__":
