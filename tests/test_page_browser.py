@@ -259,6 +259,7 @@ def test_where_nothing_is_set_up_the_page_says_what_to_do(browser: Browser, tmp_
             page.locator(".hint.no-root", has_text="camagent trust install").wait_for()
             page.locator(".hint.no-camera", has_text="[[camera]]").wait_for()
             page.locator(".hint.mqtt").wait_for()
+            assert page.locator("#stage").is_hidden(), "there is nothing to look at"
             page.locator("#bundles", has_text="The store is empty").wait_for()
             page.set_input_files("#bundle-file", make_signed(tmp_path))
             page.locator('#bundle-end [data-code="TRUST_MISSING"]').wait_for()

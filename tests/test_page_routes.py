@@ -263,12 +263,12 @@ def test_no_more_than_two_pictures_are_on_their_way_in(api: Api) -> None:
     assert until(lambda: api.ask("POST", "/api/infer?camera=front", JPEG, MARK).status == 200, 10)
 
 
-def test_four_slow_pictures_do_not_keep_the_others_from_an_answer(api: Api) -> None:
+def test_slow_pictures_do_not_keep_the_others_from_an_answer(api: Api) -> None:
     DESK.may_answer.clear()
     statuses: list[int] = []
     threads = [
         threading.Thread(target=lambda: statuses.append(api.ask("POST", "/api/infer?camera=front", JPEG, MARK).status))
-        for _ in range(3)
+        for _ in range(2)
     ]
     try:
         for thread in threads:
@@ -278,7 +278,7 @@ def test_four_slow_pictures_do_not_keep_the_others_from_an_answer(api: Api) -> N
         DESK.may_answer.set()
     for thread in threads:
         thread.join(20)
-    assert statuses == [200] * 3
+    assert statuses == [200] * 2
 
 
 # -- the live picture --------------------------------------------------------------------------------------------------------

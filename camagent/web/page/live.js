@@ -35,6 +35,7 @@ export class Live {
     this.canvas.getContext('2d').clearRect(0, 0, this.canvas.width, this.canvas.height);
     fill(this.found);
     this.canvas.setAttribute('aria-label', t('live.alt', { camera, found: t('live.none') }));
+    this.say(t('live.none'));
     this.follow();
   }
 
@@ -59,7 +60,7 @@ export class Live {
         for await (const frame of frames(`/api/cameras/${this.camera}/live`, stopper.signal)) await this.draw(frame);
       } catch (error) {
         if (this.stopper !== stopper) return;
-        this.say(error.status === 409 ? t('live.crowded') : '');
+        if (error.status === 409) this.say(t('live.crowded'));
       }
       await new Promise((wake) => setTimeout(wake, 2000));
     }

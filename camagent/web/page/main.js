@@ -6,7 +6,7 @@ import { History, funnel, graph, latency } from './charts.js';
 import { byId, fill, h } from './dom.js';
 import { Editor } from './editor.js';
 import { Live } from './live.js';
-import { health, hints, model, nothing, tone } from './panels.js';
+import { health, hints, model, tone } from './panels.js';
 import * as selftest from './selftest.js';
 import { LANGUAGES, chooseLanguage, language, load, t } from './text.js';
 import * as trying from './try.js';
@@ -62,7 +62,8 @@ function render() {
   const one = cameras.find((each) => each.camera === camera);
   if (!one && missed) return null;
   tabs(cameras);
-  if (!one) return nothing();
+  byId('content').classList.toggle('bare', !one);
+  if (!one) return null;
   live.show(camera);
   editor.show(camera);
   health(one);

@@ -1,6 +1,6 @@
 // What /api/status says of one camera, in words.
 
-import { byId, facts, fill, h, mark, refill } from './dom.js';
+import { byId, facts, h, mark, refill } from './dom.js';
 import { has, number, t } from './text.js';
 
 const GOOD = new Set(['healthy-empty']);
@@ -70,8 +70,4 @@ export function hints(status) {
       h('div', { class: `card hint ${id}` }, h('p', {}, h('b', {}, t(`hint.${id}.title`)), ` ${t(`hint.${id}.text`)}`), code ? h('pre', {}, code) : null),
     ),
   );
-}
-
-export function nothing() {
-  for (const id of ['health', 'model', 'latency', 'funnel', 'graph']) fill(byId(id), h('p', { class: 'soft' }, t('nothing')));
 }
