@@ -1,4 +1,4 @@
-"""Takes the pictures of docs/page.md: the page of a real agent on the shared videos, by day, at night and on a phone.
+"""Takes the pictures of docs/page.md: the page of the demo by day, of an agent on a shared video at night and on a phone.
 
 python -m bench.page_shots docs [--video one-by-one-person-detection.mp4]
 """
@@ -6,6 +6,9 @@ python -m bench.page_shots docs [--video one-by-one-person-detection.mp4]
 from __future__ import annotations
 
 import argparse
+import signal
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +28,7 @@ from tests.test_page_desk import Page as Client
 from tests.test_page_routes import until
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
 WARM_MS = 11_000  # for numbers of ten seconds
 ZONE = '[[camera.zone]]\nname = "floor"\npolygon = [[0.3,0.35],[0.98,0.35],[0.98,0.98],[0.02,0.98]]\n'
@@ -53,10 +56,7 @@ def shoot(work: Path, video: Path, folder: Path) -> None:
     with Agent(work, broker.port, sections, agent=f'trust = "{work}/root.json"', more=web), chromium() as browser:
         assert until(Client(port).is_up, 60)
         url = f"http://127.0.0.1:{port}/#"
-        with opened(browser, f"{url}hall", height=1180) as page:
-            page.wait_for_timeout(WARM_MS)
-            seen(page, bool)
-            keep(page, folder / "page-light.png")
+        demo(browser, folder)
         with opened(browser, f"{url}hall", dark=True, height=1180) as page:
             page.wait_for_timeout(WARM_MS)
             page.click("#edit-open")
@@ -74,6 +74,20 @@ def shoot(work: Path, video: Path, folder: Path) -> None:
             page.evaluate("document.getElementById('test-title').closest('.card').scrollIntoView()")
             keep(page, folder / "page-phone.png")
     broker.stop()
+
+
+def demo(browser: Browser, folder: Path) -> None:
+    """What a newcomer sees first."""
+    command = [sys.executable, "-m", "camagent", "demo", "--seconds", "60", "--no-browser"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        where = next(line.split()[1] for line in process.stderr if line.startswith("page "))
+        with opened(browser, where, height=1180) as page:
+            page.wait_for_timeout(WARM_MS)
+            seen(page, bool)
+            keep(page, folder / "page-light.png")
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
 
 
 def keep(page: Page, path: Path) -> None:
