@@ -33,6 +33,7 @@ from camagent.health import Finding
 from camagent.messages import Message, Topics
 from camagent.models import UsableBundle
 from camagent.mqtt import MqttClient
+from camagent.onlookers import Views
 from camagent.orders import Orders
 from camagent.outbox import Outbox
 from camagent.owner import Owner, acquire
@@ -78,6 +79,7 @@ class Agent:
             self.config, self.bundles, self.clock, errors=self._errors, changed=self._note_bundles,
             seen=self.owner.command_ids, remember=self._remember_commands,
         )  # fmt: skip
+        self.views = Views(self.clock.monotonic)
         self.cameras = Cameras(self.owner, self.clock, self._surroundings)
         self.outbox = Outbox(
             self.config.agent.state_dir, self.owner.run_dir, self.config.mqtt, self.clock, self.cameras.outcome
@@ -243,6 +245,7 @@ class Agent:
             delivery=self._delivery,
             watchdog=self.vigil.watchdog,
             lives=self.vigil.lives,
+            view=self.views.of,
         )
 
     def _note_frame(self, camera: str, result: Result) -> None:

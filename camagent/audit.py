@@ -20,7 +20,7 @@ ROTATE_BYTES = 1024 * 1024
 KEPT = 4  # older files: audit.1.jsonl (the newest of them) .. audit.4.jsonl
 _SIGNERS = 16
 
-Happening: TypeAlias = Literal["install", "activate", "confirm", "rollback", "refuse", "trust", "revoke"]
+Happening: TypeAlias = Literal["install", "activate", "confirm", "rollback", "refuse", "trust", "revoke", "overlay"]
 
 
 class Audit:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +13,13 @@ from camagent.bodies import CameraHealthBody, DetectBody, HealthModel, HealthPic
 from camagent.clock import Clock
 from camagent.config import Camera
 from camagent.errors import BackendError, CodedError, printable
-from camagent.frame import Classes, Detections, Frame, Part, Prepared, Result, outcome_parts
+from camagent.frame import Classes, Detections, Frame, Outcome, Part, Prepared, Result, outcome_parts
 from camagent.health import CameraCounters, Finding, State
 from camagent.lives import Lives
 from camagent.messages import Author, Message, Topics, body_of, message_of
 from camagent.model_holder import IDLE_S, Habits, Loaded, ModelHolder
 from camagent.models import UsableBundle, is_path
+from camagent.onlookers import Errands, Shown, View
 from camagent.picture_check import PictureCheck, PictureFacts
 from camagent.reader import Reader
 from camagent.reasons import CameraFacts, reason
@@ -54,6 +55,7 @@ class Surroundings:
     delivery: Callable[[str], Finding | None]  # why messages do not arrive, given what became of the newest one
     watchdog: Watchdog
     lives: Lives
+    view: Callable[[str], View]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,9 @@ class CameraRunner:
         )  # fmt: skip
         self._models = ModelHolder(camera, habits, self.counters.errors, self._died)
         self._durations = Durations()
+        self.errands: Errands[Loaded] = Errands()
+        self._view = around.view(camera.name)
+        self._private = [mask.polygon for mask in camera.mask]
         self._reader = Reader(camera, around.clock, self._slot, around.watchdog, died=self._died, errors=self.counters.errors)
         self._worker = Stage(f"{camera.name}-worker", self._work, self._died)
 
@@ -232,16 +237,31 @@ class CameraRunner:
                 if not models.ready(pulse):
                     if stop.is_set() or self._slot.closed:
                         return
-                    models.wait(stop, pulse)
+                    self._wait_for_model(stop)
                     continue
                 pulse.beat(IDLE_S, "waiting for a frame")
                 frame = self._slot.take(_TAKE_S)
                 if frame is None and (stop.is_set() or self._slot.closed):
                     return
-                if frame is not None and self.switch.on and models.ready(pulse):
+                if self.errands.waiting and models.loaded is not None:
+                    pulse.beat(HANDING_OVER_S, "a picture shown by hand", on_device=models.loaded.on_device)
+                    self.errands.serve(models.loaded)
+                if frame is not None and not self.switch.on:
+                    self._show(frame)
+                elif frame is not None and models.ready(pulse):
                     self._infer(frame)
         finally:
             models.close(pulse)
+
+    def _wait_for_model(self, stop: threading.Event) -> None:
+        """Meanwhile who looks is shown what comes."""
+        if not self._view.is_open:
+            self._models.wait(stop, self._worker.pulse)
+            return
+        self._worker.pulse.beat(IDLE_S, "waiting for a bundle")
+        frame = self._slot.take(_TAKE_S)
+        if frame is not None:
+            self._show(frame)
 
     def _infer(self, frame: Frame) -> None:
         loaded = self._models.loaded
@@ -269,6 +289,7 @@ class CameraRunner:
         if result.counts.kept_by_nms:
             self._has_seen = loaded
         self._around.trace(self.camera.name, result)
+        self._show(frame, result.outcome, loaded.author.labels)
         for part in outcome_parts(result.outcome):
             if self._worth_publishing(part):
                 self._publish(result, part, loaded.author)
@@ -283,6 +304,11 @@ class CameraRunner:
         if loaded.on_device:
             self._around.lives.good_call()
         return result
+
+    def _show(self, frame: Frame, outcome: Outcome | None = None, labels: Sequence[str] = ()) -> None:
+        """For who looks; without an outcome no model has."""
+        if self._view.wants():
+            self._view.show(Shown(frame, outcome, labels, self._private))
 
     def _look(self, prepared: Prepared) -> None:
         self._check.see(prepared, self._around.clock.monotonic())

@@ -39,12 +39,18 @@ class Loaded:
     digest: str  # sha256 of what was read, so that "is the new file in force?" has an answer
 
 
-def load(path: Path) -> Loaded:
-    """Reads `path` and the overlay in its state_dir. Raises ConfigError naming key, value and what is allowed."""
+def load(path: Path, overlay_bytes: bytes | None = None) -> Loaded:
+    """Reads `path` and the overlay in its state_dir, or takes these bytes for it.
+
+    Raises ConfigError naming key, value and what is allowed.
+    """
     document, raw = _read_toml(path)
     base = parse(document, str(path))
     overlay_path = base.agent.state_dir / OVERLAY_NAME
-    overlay, overlay_raw = _read_toml(overlay_path) if overlay_path.is_file() else ({}, b"")
+    if overlay_bytes is not None:
+        overlay, overlay_raw = _as_toml(overlay_path, overlay_bytes), overlay_bytes
+    else:
+        overlay, overlay_raw = _read_toml(overlay_path) if overlay_path.is_file() else ({}, b"")
     merged = _lay_over(document, overlay, overlay_path)
     digest = hashlib.sha256(raw + overlay_raw).hexdigest()
     return Loaded(parse(merged, str(path)), path, merged, overlay, digest)
@@ -102,8 +108,12 @@ def _read_toml(path: Path) -> tuple[dict[str, Any], bytes]:
             evidence={"file": path},
             fix="name it with -c FILE, or write one: 'camagent config schema' lists every key",
         ) from exc
+    return _as_toml(path, raw), raw
+
+
+def _as_toml(path: Path, raw: bytes) -> dict[str, Any]:
     try:
-        return tomllib.loads(raw.decode("utf-8")), raw
+        return tomllib.loads(raw.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise ConfigError(f"{printable(path)} is not TOML: {exc}", evidence={"file": path}, fix="mend the line named") from exc
 

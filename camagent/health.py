@@ -147,6 +147,13 @@ class CameraCounters:
         return {**stages, "inferred": self._inferred, "tracked": 0, "published": self._published}
 
     @property
+    def spent_s(self) -> dict[str, float]:
+        """Seconds that all inferred frames together have spent per step, since the start."""
+        past, bucket = self._past
+        sums = past if bucket is None else list(map(add, past, bucket.sums))
+        return {name: value / 1e3 for name, value in zip(STEPS, sums[len(FUNNEL) :], strict=True)}
+
+    @property
     def unanswered_s(self) -> float:
         """Seconds that results wait for any answer of the broker; 0 while none does."""
         since = self._unanswered

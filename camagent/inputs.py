@@ -9,11 +9,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from camagent.clock import Clock
 from camagent.config import Camera
 from camagent.errors import InputError, printable
 from camagent.frame import Frame
 from camagent.preprocess import rgb_picture
 from camagent.sources import decode_picture, is_picture, list_pictures, open_source
+from camagent.sources.apart import decode_apart
 
 
 def named_frames(
@@ -57,6 +59,13 @@ def one_picture(path: Path) -> Frame:
 def picture_frame(data: bytes, name: str) -> Frame:
     """A picture that is in memory, such as a bundle's golden one. Raises InputError: no JPEG or PNG, too large, damaged."""
     return Frame(decode_picture(data, printable(name)), None, 0.0, "arrival", 0.0, 0.0)
+
+
+def strange_frame(data: bytes, clock: Clock) -> Frame:
+    """A picture that a stranger has sent, decoded in a process of its own. Raises InputError."""
+    came, began = clock.wall(), clock.monotonic()
+    picture = decode_apart(data, "the picture")
+    return Frame(picture, None, came, "arrival", began, (clock.monotonic() - began) * 1e3)
 
 
 def rgb_frame(pixels: NDArray[np.uint8]) -> Frame:

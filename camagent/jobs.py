@@ -181,9 +181,10 @@ class Jobs:
         """Back to the last confirmed bundle. Raises Busy."""
         return self._start("rollback", origin, lambda tell: self._service.rollback(name, origin, tell))
 
-    def start_selftest(self, camera: str, origin: Origin) -> Job:
-        """Tests a camera, or every one. Raises Busy."""
-        return self._start("selftest", origin, lambda tell: self._service.selftest(SelfTestWish(camera), origin, tell))
+    def start_selftest(self, camera: str, origin: Origin, *, whole: bool = False) -> Job:
+        """Tests a camera, or every one. `whole`: with everything that a page shows, pictures too. Raises Busy."""
+        wish = SelfTestWish(camera, whole=whole)
+        return self._start("selftest", origin, lambda tell: self._service.selftest(wish, origin, tell))
 
     def _start(self, kind: str, origin: Origin, work: Callable[[Tell], Mapping[str, Any]]) -> Job:
         with self._lock:
@@ -197,6 +198,8 @@ class Jobs:
                     fix="wait until it is over and ask again",
                 )
             job = Job(kind, origin, self._clock.monotonic())
+            if kind == "selftest":  # a report with its pictures is a megabyte: the last one is kept
+                self._jobs = OrderedDict((name, one) for name, one in self._jobs.items() if one.kind != kind)
             self._running = self._jobs[job.id] = job
             while len(self._jobs) > KEPT:
                 self._jobs.popitem(last=False)

@@ -11,7 +11,7 @@ from camagent.filters import FilterRule, rule_for
 from camagent.frame import TensorSpec
 from camagent.head_fit import HeadFit, fits
 from camagent.heads import HEADS, USUAL_SCALE, task_of
-from camagent.inputs import named_frames, one_picture, passed_over, picture_frame, rgb_frame
+from camagent.inputs import named_frames, one_picture, passed_over, picture_frame, rgb_frame, strange_frame
 from camagent.messages import Author, body_of
 from camagent.models import UsableBundle, usable
 from camagent.models import load as load_model
@@ -60,6 +60,7 @@ __all__ = [
     "rgb_pixels",
     "rule_for",
     "runtime_version",
+    "strange_frame",
     "task_of",
     "usable",
 ]

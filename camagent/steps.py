@@ -74,15 +74,18 @@ class Steps:
         """What the backend says of versions that may not go together: a sentence each."""
         return tuple(self.backend.warnings) if isinstance(self.backend, Cautious) else ()
 
-    def run(self, frame: Frame, look: Callable[[Prepared], None] = lambda _: None) -> Result:
-        """The whole way of one frame; `look` is shown what the model gets. Raises BackendError when the model fails on it."""
+    def run(self, frame: Frame, look: Callable[[Prepared], None] = lambda _: None, *, rule: FilterRule | None = None) -> Result:
+        """The whole way of one frame; `look` is shown what the model gets, `rule` stands in for this camera's.
+
+        Raises BackendError when the model fails on it.
+        """
         started = perf_counter()
         prepared = self.prepare(frame)
         look(prepared)
         tensor_ready = perf_counter()
         outputs = self.backend.infer(prepared.tensor)
         inferred = perf_counter()
-        outcome, counts = self.decode(outputs, prepared.letterbox)
+        outcome, counts = self.decode(outputs, prepared.letterbox, rule)
         done = perf_counter()
         latency = Latency(
             decode=frame.decode_ms,
@@ -97,9 +100,12 @@ class Steps:
         """The frame as the network's input; valid until the next call."""
         return self._preprocessor.prepare(frame)
 
-    def decode(self, outputs: Sequence[NDArray[Any]], letterbox: Letterbox) -> tuple[Outcome, StageCounts]:
+    def decode(
+        self, outputs: Sequence[NDArray[Any]], letterbox: Letterbox, rule: FilterRule | None = None
+    ) -> tuple[Outcome, StageCounts]:
         """The model's outputs -> what is published, and how much survived each filter."""
-        return outcome_of(self._head.decode(outputs, self.rule.min_score), letterbox, self.rule)
+        rule = rule or self.rule
+        return outcome_of(self._head.decode(outputs, rule.min_score), letterbox, rule)
 
     def _invalid(self, outputs: Sequence[NDArray[Any]], now: float) -> int | None:
         if now < self._search_at:

@@ -193,7 +193,7 @@ def test_trust_takes_a_chain(api: Api, service: FakeService) -> None:
 
 def test_everything_else_is_a_sentence_in_json(api: Api) -> None:
     for method, path, status, code in (
-        ("GET", "/", 404, "NOT_FOUND"),
+        ("GET", "/nothing", 404, "NOT_FOUND"),
         ("GET", "/api/status/", 404, "NOT_FOUND"),
         ("GET", "/api/jobs/nothing", 404, "NOT_FOUND"),
         ("DELETE", "/api/status", 405, "METHOD_NOT_ALLOWED"),

@@ -11,6 +11,7 @@ from camagent.errors import ConfigError
 from camagent.jobs import Jobs
 from camagent.pipeline import Agent
 from camagent.selftest.daemon import SelfTests
+from camagent.web.agent_desk import AgentDesk
 
 
 def require_web(config: Config) -> None:
@@ -63,4 +64,4 @@ class Servers:
         self._web.start()
 
     def _made(self, section: Web) -> web.Server:
-        return web.Server(section, self._agent.bundles, self._jobs, self._agent.clock)
+        return web.Server(section, self._agent.bundles, self._jobs, self._agent.clock, desk=AgentDesk(self._agent))

@@ -18,7 +18,7 @@ from camagent.selftest.elements import document, image, style, tag
 from camagent.selftest.page_style import CSS, DIGEST
 from camagent.selftest.report import Cause, Exhibit, Histogram, Report, Status, StepReport, TensorFacts, Trial, Value, Verdict
 
-_POLICY = f"default-src 'none'; img-src data:; style-src '{DIGEST}'; base-uri 'none'; form-action 'none'"
+POLICY = f"default-src 'none'; img-src data:; style-src '{DIGEST}'; base-uri 'none'; form-action 'none'"
 _MARKS: Mapping[Status, str] = {"pass": "✓", "warn": "!", "fail": "✗", "skip": "–"}
 _STATUS: Mapping[Verdict, Status] = {"healthy": "pass", "fault": "fail", "inconclusive": "warn"}
 _MAGIC = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG\r\n\x1a\n": "image/png"}
@@ -65,7 +65,7 @@ def _verdict(report: Report, tongue: Tongue) -> ET.Element:
 
 
 def _policy() -> ET.Element:
-    made = tag("meta", content=_POLICY)
+    made = tag("meta", content=POLICY)
     made.set("http-equiv", "Content-Security-Policy")
     return made
 

@@ -5,15 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
-import itertools
-import json
 import re
-from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator
 
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -21,57 +16,48 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from camagent.clock import Clock
 from camagent.control.protocol import TRUST_BYTES, read_trust_body
-from camagent.errors import CodedError, printable
+from camagent.errors import CodedError
 from camagent.jobs import Job, Jobs, as_refusal
-from camagent.service import Event, Origin, Service
-from camagent.web.guard import MARKER, Asked, Failures, Pace, body_length, judge
+from camagent.service import Event, Service
+from camagent.web.asking import Asking, Rules, answer, as_json, asked, flag, origin
+from camagent.web.cameras_api import CAMERA, CameraRoutes
+from camagent.web.desk import CameraDesk
+from camagent.web.guard import body_length, judge
+from camagent.web.page import Page
 from camagent.web.refusals import MethodNotAllowed, NotFound, QueryInvalid, status_of
 from camagent.web.upload import EarlyAnswer, Pipe, pump, read_whole, too_slow
 from firmware_pkg.limits import BUNDLE_BYTES
 
-T = TypeVar("T")
 ANSWER_S = 10.0  # a rollback is answered with its result when it takes no longer, else with its job
-_ASKED_AT_ONCE = 4  # threads that may wait for the agent's own locks
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,47}")
-_CAMERA = re.compile(r"[A-Za-z0-9_-]{1,48}")
 _SAFE = (
     (b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"), (b"referrer-policy", b"no-referrer"),
     (b"content-security-policy", b"default-src 'none'"), (b"cross-origin-resource-policy", b"same-origin"),
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
-    """Whom the API answers, and how patient it is."""
-
-    hosts: Sequence[str]
-    token: Callable[[], str | None]  # read anew for every request; raises TokenUnreadable
-    clock: Clock
-    upload_window_s: float = 30.0
-    upload_least: int = 64 * 1024  # bytes that such a window has to bring
-    failures: Failures = field(default_factory=Failures)
-
-    @property
-    def pace(self) -> Pace:
-        """For one body."""
-        return Pace(self.upload_window_s, self.upload_least)
-
-
-def build(service: Service, jobs: Jobs, rules: Rules) -> Starlette:
-    """The whole API as an ASGI application."""
-    api = _Api(service, jobs, rules)
+def build(service: Service, jobs: Jobs, rules: Rules, desk: CameraDesk) -> Starlette:
+    """The whole API, and the page, as an ASGI application."""
+    asking = Asking()
+    api, cameras, page = _Api(service, jobs, rules, asking), CameraRoutes(desk, service, rules, asking), Page()
     app = Starlette(
         routes=[
+            Route("/", page.index, methods=["GET"]),
+            Route("/page/{name}", page.file, methods=["GET"]),
             Route("/healthz", _healthz, methods=["GET"]),
+            Route("/metrics", cameras.metrics, methods=["GET"]),
             Route("/api/status", api.status, methods=["GET"]),
             Route("/api/bundles", api.install, methods=["POST"]),
             Route("/api/bundles/{name}/rollback", api.rollback, methods=["POST"]),
             Route("/api/bundles/{name}/activate", api.activate, methods=["POST"]),
             Route("/api/jobs/{job_id}", api.job, methods=["GET"]),
+            Route("/api/jobs/{job_id}/report", api.report, methods=["GET"]),
             Route("/api/trust", api.trust, methods=["PUT"]),
             Route("/api/selftest", api.selftest, methods=["POST"]),
+            Route("/api/infer", cameras.predict, methods=["POST"]),
+            Route("/api/cameras/{camera}/live", cameras.live, methods=["GET"]),
+            Route("/api/cameras/{camera}/areas", cameras.areas, methods=["GET", "PUT"]),
         ],
         exception_handlers={CodedError: _refuse, HTTPException: _no_such_thing},
         middleware=[Middleware(_Gate, rules=rules)],
@@ -81,21 +67,21 @@ def build(service: Service, jobs: Jobs, rules: Rules) -> Starlette:
 
 
 class _Api:
-    def __init__(self, service: Service, jobs: Jobs, rules: Rules) -> None:
+    def __init__(self, service: Service, jobs: Jobs, rules: Rules, asking: Asking) -> None:
         self._service, self._jobs, self._rules = service, jobs, rules
-        self._asking = asyncio.Semaphore(_ASKED_AT_ONCE)
+        self._ask = asking.ask
 
     async def status(self, request: Request) -> Response:
         del request
-        return _answer(await self._ask(self._service.status))
+        return answer(await self._ask(self._service.status))
 
     async def install(self, request: Request) -> Response:
         """The body streams into the job: it is on no disk and in no memory before the agent has judged its front."""
-        force = _flag(request, "force")
-        body_length(_asked(request.scope), BUNDLE_BYTES)
+        force = flag(request, "force")
+        body_length(asked(request.scope), BUNDLE_BYTES)
         pipe = Pipe(asyncio.get_running_loop())
         try:
-            job = self._jobs.start_install(io.BufferedReader(pipe, 64 * 1024), _origin(request), force)
+            job = self._jobs.start_install(io.BufferedReader(pipe, 64 * 1024), origin(request), force)
         except BaseException:
             pipe.close()
             raise
@@ -108,11 +94,11 @@ class _Api:
         return made({"job": job.id}, 202, headers={"Location": f"/api/jobs/{job.id}"})
 
     async def rollback(self, request: Request) -> Response:
-        return await self._short(self._jobs.start_rollback(_name(request), _origin(request)))
+        return await self._short(self._jobs.start_rollback(_name(request), origin(request)))
 
     async def activate(self, request: Request) -> Response:
-        version, force = request.query_params.get("version"), _flag(request, "force")
-        return await self._short(self._jobs.start_activate(_name(request), version, _origin(request), force=force))
+        version, force = request.query_params.get("version"), flag(request, "force")
+        return await self._short(self._jobs.start_activate(_name(request), version, origin(request), force=force))
 
     async def job(self, request: Request) -> Response:
         job = self._jobs.get(request.path_params["job_id"])
@@ -122,26 +108,36 @@ class _Api:
             return Response(media_type="application/x-ndjson")
         return StreamingResponse(_lines(job), media_type="application/x-ndjson")
 
+    async def report(self, request: Request) -> Response:
+        """A self-test's report as a page of its own, with its pictures where they were asked for."""
+        job = self._jobs.get(request.path_params["job_id"])
+        events, done = job.since(0) if job else ([], True)
+        if not done or not any("report" in event for event in events):
+            raise NotFound("this job has no report", fix="ask with POST /api/selftest?whole=1, and wait until it is over")
+        from camagent.selftest import html, wire  # noqa: PLC0415  for those who read one
+
+        receiver = wire.Receiver()
+        for event in events:
+            receiver.take(event)
+        made = await self._ask(lambda: html.page(receiver.report()))
+        return Response(made, media_type="text/html; charset=utf-8", headers={"content-security-policy": html.POLICY})
+
     async def trust(self, request: Request) -> Response:
-        dry_run = _flag(request, "dry_run")
-        body_length(_asked(request.scope), TRUST_BYTES)
+        dry_run = flag(request, "dry_run")
+        body_length(asked(request.scope), TRUST_BYTES)
         data = await read_whole(request.receive, self._rules.pace)
         if data is None:
             return Response()  # nobody is there to read it
         roots = read_trust_body(data).roots
-        return _answer(await self._ask(lambda: self._service.install_trust(roots, _origin(request), dry_run=dry_run)))
+        return answer(await self._ask(lambda: self._service.install_trust(roots, origin(request), dry_run=dry_run)))
 
     async def selftest(self, request: Request) -> Response:
         """It takes some seconds at least: the answer is the job."""
         camera = request.query_params.get("camera", "")
-        if camera and not _CAMERA.fullmatch(camera):
+        if camera and not CAMERA.fullmatch(camera):
             raise QueryInvalid("no camera can have that name", evidence={"camera": camera}, fix="take it from /api/status")
-        job = self._jobs.start_selftest(camera, _origin(request))
+        job = self._jobs.start_selftest(camera, origin(request), whole=flag(request, "whole"))
         return JSONResponse({"job": job.id}, 202, headers={"Location": f"/api/jobs/{job.id}"})
-
-    async def _ask(self, question: Callable[[], T]) -> T:
-        async with self._asking:
-            return await run_in_threadpool(question)
 
     async def _short(self, job: Job) -> Response:
         """Most jobs without an upload are over at once: then the answer is what came of it."""
@@ -149,7 +145,7 @@ class _Api:
         if "refusal" in last:
             return JSONResponse(last["refusal"], status_of(last["refusal"]["code"]))
         if "result" in last:
-            return _answer({"job": job.id, **last["result"]})
+            return answer({"job": job.id, **last["result"]})
         return JSONResponse({"job": job.id}, 202, headers={"Location": f"/api/jobs/{job.id}"})
 
 
@@ -166,13 +162,14 @@ class _Gate:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                message["headers"] = [*message.get("headers", ()), *_SAFE]
+                own = {name for name, _ in message.get("headers", ())}
+                message["headers"] = [*message.get("headers", ()), *(one for one in _SAFE if one[0] not in own)]
             await send(message)
 
         rules = self._rules
         try:
             token, now = rules.token(), rules.clock.monotonic()
-            judge(_asked(scope), hosts=rules.hosts, token=token, failures=rules.failures, now=now)
+            judge(asked(scope), hosts=rules.hosts, token=token, failures=rules.failures, now=now)
             await self._app(scope, receive, safe_send)
         except Exception as exc:  # noqa: BLE001  told where that is still possible, and logged where it is a defect
             refusal = as_refusal(exc)
@@ -182,7 +179,7 @@ class _Gate:
 
 async def _healthz(request: Request) -> Response:
     del request
-    return _answer({"ok": True})
+    return answer({"ok": True})
 
 
 async def _last(job: Job) -> Event:
@@ -221,26 +218,7 @@ async def _events(job: Job) -> AsyncGenerator[Event, None]:
 async def _lines(job: Job) -> AsyncGenerator[bytes, None]:
     async with contextlib.aclosing(_events(job)) as events:
         async for event in events:
-            yield _json(event) + b"\n"
-
-
-def _asked(scope: Scope) -> Asked:
-    found: dict[str, str] = {}
-    for key, value in scope["headers"]:
-        name, text = key.decode("latin-1"), value.decode("latin-1")
-        found[name] = f"{found[name]}, {text}" if name in found else text  # two of a kind are never what is expected
-    server, client = scope.get("server") or ("", 0), scope.get("client") or ("", 0)
-    return Asked(
-        method=scope["method"], path=scope["path"], scheme=scope["scheme"], client=client[0],
-        local=(server[0], server[1] or 0), host=found.get("host", ""), origin=found.get("origin"),
-        authorization=found.get("authorization"), marker=found.get(MARKER.lower()),
-        content_length=found.get("content-length"), transfer_encoding=found.get("transfer-encoding"),
-        head_bytes=sum(map(len, (scope["raw_path"], scope["query_string"], *itertools.chain(*scope["headers"])))),
-    )  # fmt: skip
-
-
-def _origin(request: Request) -> Origin:
-    return Origin("http", request.client.host if request.client else "unknown")
+            yield as_json(event) + b"\n"
 
 
 def _name(request: Request) -> str:
@@ -252,21 +230,6 @@ def _name(request: Request) -> str:
             fix="take the name from /api/status",
         )
     return name
-
-
-def _flag(request: Request, key: str) -> bool:
-    value = request.query_params.get(key, "0")
-    if value not in {"0", "1"}:
-        raise QueryInvalid(f"{key} is 1 or 0", evidence={key: value}, fix=f"ask with ?{key}=1, or without it")
-    return value == "1"
-
-
-def _answer(body: dict[str, Any]) -> Response:
-    return Response(_json(body), media_type="application/json")
-
-
-def _json(body: object) -> bytes:
-    return json.dumps(body, default=printable).encode()
 
 
 def _refused(exc: CodedError) -> JSONResponse:

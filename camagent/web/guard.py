@@ -26,7 +26,9 @@ FAILURES, FAILURES_S = 5, 60.0
 HEAD_BYTES = 16 * 1024
 _ADDRESSES = 256  # that are remembered
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
-_OPEN = "/healthz"
+_OPEN = frozenset({"/healthz", "/"})  # for everybody who may connect; and the files that the page consists of:
+_PAGE = "/page/"
+_ELSEWHERE = frozenset({"cross-site", "same-site"})  # it could not read the answer, but make the agent draw and send pictures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +42,7 @@ class Asked:
     local: tuple[str, int]
     host: str = ""
     origin: str | None = None
+    fetch_site: str | None = None  # what a browser says of the page that asks: same-origin, cross-site, none ..
     authorization: str | None = None
     marker: str | None = None
     content_length: str | None = None
@@ -90,12 +93,17 @@ def judge(asked: Asked, *, hosts: Sequence[str], token: str | None, failures: Fa
             evidence={"Host": asked.host or "none", "web.hosts": ", ".join(hosts) or "none"},
             fix="ask for it by the address it listens on, or add the name to web.hosts",
         )
-    if asked.path == _OPEN and not asked.changes:
+    if not asked.changes and (asked.path in _OPEN or asked.path.startswith(_PAGE)):
         return
     if token is not None:
         _require_token(asked, token, failures, now)
     elif asked.changes:
         _require_same_site(asked)
+    elif asked.fetch_site in _ELSEWHERE:
+        raise CrossSite(
+            "a page of another origin asks", evidence={"Sec-Fetch-Site": asked.fetch_site or ""},
+            fix="use the agent's own page, or the camagent command line",
+        )  # fmt: skip
 
 
 def body_length(asked: Asked, limit: int) -> int:

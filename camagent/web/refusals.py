@@ -102,7 +102,7 @@ class TokenUnreadable(WebRefusal):
 _STATUS = MappingProxyType({
     **{refusal.code: refusal.status for refusal in WebRefusal.__subclasses__()},
     "BUSY": 409, "ROLLBACK_REFUSED": 409, "STATE_UNUSABLE": 409, "NO_SPACE": 409,
-    "NOT_STORED": 404, "REQUEST_INVALID": 400, "INTERNAL": 500,
+    "NO_ANSWER": 409, "OVERLAY_CHANGED": 409, "NOT_STORED": 404, "REQUEST_INVALID": 400, "CHANGE_INVALID": 400, "INTERNAL": 500,
 })  # fmt: skip
 REFUSED = 422  # understood, and no: the code says why
 

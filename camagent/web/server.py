@@ -15,6 +15,7 @@ from camagent.jobs import Jobs
 from camagent.pulse import Pulse
 from camagent.service import Service
 from camagent.web import address
+from camagent.web.desk import CameraDesk, NoCameras
 
 if TYPE_CHECKING:
     import uvicorn
@@ -35,12 +36,12 @@ class Server:
 
     def __init__(
         self, web: Web, service: Service, jobs: Jobs, clock: Clock | None = None, *, retry_s: float = RETRY_S,
-        upload_window_s: float = 30.0, header_s: float | None = None,
+        upload_window_s: float = 30.0, header_s: float | None = None, desk: CameraDesk | None = None,
     ) -> None:  # fmt: skip
         self.problem: str | None = None  # why nobody is served at the moment, for `health`
         self.address: tuple[str, int] | None = None  # host and port that it listens on
         self.pulse = Pulse("web")
-        self._web, self._service, self._jobs = web, service, jobs
+        self._web, self._service, self._jobs, self._desk = web, service, jobs, desk or NoCameras()
         self._clock = clock or SystemClock()
         self._retry_s, self._upload_window_s, self._header_s = retry_s, upload_window_s, header_s
         self._stop, self._settled = threading.Event(), threading.Event()
@@ -87,7 +88,8 @@ class Server:
     def _serve(self) -> None:
         import uvicorn  # noqa: PLC0415  where web.listen is empty, none of this is loaded
 
-        from camagent.web.app import Rules, build  # noqa: PLC0415
+        from camagent.web.app import build  # noqa: PLC0415
+        from camagent.web.asking import Rules  # noqa: PLC0415
         from camagent.web.connections import HEADER_S, Connection, Listener  # noqa: PLC0415
         from camagent.web.guard import HEAD_BYTES  # noqa: PLC0415
 
@@ -99,7 +101,7 @@ class Server:
         header_s = self._header_s or HEADER_S
         rules = Rules(hosts=self._web.hosts, token=self._token, clock=self._clock, upload_window_s=self._upload_window_s)
         config = uvicorn.Config(
-            build(self._service, self._jobs, rules), loop="asyncio", ws="none", lifespan="off", interface="asgi3",
+            build(self._service, self._jobs, rules, self._desk), loop="asyncio", ws="none", lifespan="off", interface="asgi3",
             http=type("Bounded", (Connection,), {"header_s": header_s}), h11_max_incomplete_event_size=HEAD_BYTES,
             ssl_context_factory=(lambda _config, _default: tls) if tls else None,
             proxy_headers=False,  # else whoever is on this machine chooses the address that failures are counted under

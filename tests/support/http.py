@@ -114,8 +114,8 @@ def reply(data: bytes) -> Reply:
 
 @contextmanager
 def serving(service: FakeService, **options: Any) -> Iterator[Api]:
-    """`options`: keys of [web], and of Server (retry_s, upload_window_s, header_s)."""
-    own = {key: options.pop(key) for key in ("retry_s", "upload_window_s", "header_s") if key in options}
+    """`options`: keys of [web], and of Server (retry_s, upload_window_s, header_s, desk)."""
+    own = {key: options.pop(key) for key in ("retry_s", "upload_window_s", "header_s", "desk") if key in options}
     web = Web(**{"listen": "127.0.0.1:0", **options})
     jobs = Jobs(service, SystemClock())
     server = Server(web, service, jobs, **own)

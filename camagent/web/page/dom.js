@@ -1,0 +1,38 @@
+// Elements from data. Text is always text: nothing here parses markup, and the page's policy forbids it.
+
+const SVG = 'http://www.w3.org/2000/svg';
+
+function put(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes || {})) {
+    if (value === null || value === undefined || value === false) continue;
+    if (typeof value === 'function') element.addEventListener(name, value);
+    else if (name === 'text') element.textContent = value;
+    else element.setAttribute(name, value === true ? '' : String(value));
+  }
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== ''));
+  return element;
+}
+
+export const h = (tag, attributes, ...children) => put(document.createElement(tag), attributes, children);
+export const s = (tag, attributes, ...children) => put(document.createElementNS(SVG, tag), attributes, children);
+export const byId = (id) => document.getElementById(id);
+
+export function fill(element, ...children) {
+  element.replaceChildren(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== ''));
+  return element;
+}
+
+// Replaces only what changed, so that a screen reader is not told the same thing every two seconds.
+export function refill(element, ...children) {
+  const made = fill(document.createElement(element.tagName), ...children);
+  if (made.innerHTML !== element.innerHTML) element.replaceChildren(...made.childNodes);
+}
+
+const MARKS = { pass: '✓', warn: '!', fail: '✗', skip: '–' };
+
+export const mark = (status) => h('span', { class: `mark ${status}`, 'aria-hidden': 'true' }, MARKS[status] || '·');
+
+export function facts(pairs) {
+  const rows = pairs.filter(([, value]) => value !== null && value !== undefined && value !== '');
+  return h('dl', {}, rows.map(([name, value]) => [h('dt', {}, name), h('dd', {}, value)]));
+}

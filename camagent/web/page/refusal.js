@@ -1,0 +1,21 @@
+// A refusal as people read it: what, both sides, what to do; and the checklist of a bundle.
+
+import { facts, h, mark } from './dom.js';
+import { has, t } from './text.js';
+
+export function refusal(error) {
+  if (error.code === undefined) return h('div', { class: 'box fail', role: 'alert' }, h('p', {}, t('unreachable')));
+  return h('div', { class: 'box fail', role: 'alert', 'data-code': error.code },
+    h('p', {}, h('b', {}, error.code), ` ${error.message || error.what}`),
+    facts(Object.entries(error.evidence || {})),
+    error.fix ? h('p', { class: 'todo' }, h('b', {}, `${t('health.todo')} `), error.fix) : null);
+}
+
+const cut = (value) => (/^[0-9a-f]{40,}$/.test(value) ? `${String(value).slice(0, 12)}…` : value);
+// A refusal is told in full below the list.
+const short = (measured = {}) => measured.code || Object.entries(measured).filter(([, value]) => value !== null).map(([name, value]) => `${name} ${cut(value)}`).join(' · ');
+
+export function step({ id, status, measured }) {
+  return h('li', { class: status, 'data-step': id, 'data-status': status },
+    mark(status), h('span', { class: 'sr' }, t(`status.${status}`)), h('span', {}, has(`check.${id}`) ? t(`check.${id}`) : id), h('small', {}, short(measured)));
+}
