@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import tempfile
 import time
@@ -16,8 +17,12 @@ from typing import IO, Any
 from camagent.errors import StateError
 from firmware_pkg import disk
 
+log = logging.getLogger("camagent")
+
 SCHEMA = 1
 LOCK_NAME, STATE_NAME, RUN_NAME = "lock", "state.json", "run"
+SPARE_NAME = "run-number"  # of the last start that found the disk full; its bytes are there beforehand
+_SPARE_BYTES = 20
 _LOCK_TRIES, _LOCK_WAIT_S = 4, 0.05
 _SOCKET_PATH_LIMIT = 100  # sun_path holds 108
 
@@ -89,8 +94,8 @@ def acquire(state_dir: Path) -> Owner:
     try:
         state = _load(state_dir)
         disk.sweep(state_dir)
-        state["run"] = int(state.get("run", 0)) + 1
-        _save(state_dir, state)
+        state["run"] = max(int(state.get("run", 0)), _spare(state_dir / SPARE_NAME)) + 1
+        _use_up(state_dir, state)
         folder = run_folder(state_dir)
         folder.mkdir(parents=True, exist_ok=True, mode=0o750)
         lock.truncate(0)
@@ -186,6 +191,39 @@ def _load(state_dir: Path) -> dict[str, Any]:
             fix="install the newer camagent again, or give this one a state_dir of its own",
         )
     return state
+
+
+def _use_up(state_dir: Path, state: dict[str, Any]) -> None:
+    """The run number is on disk once this returns, on a full one too: that must not keep a camera off. Raises OSError."""
+    spare = state_dir / SPARE_NAME
+    try:
+        disk.write_atomic(state_dir / STATE_NAME, json.dumps(state).encode())
+    except OSError as exc:
+        if exc.errno not in disk.FULL or not spare.exists():
+            raise
+        disk.overwrite(spare, _padded(state["run"]))
+        log.warning("%s is full: run %d begins, and nothing else can be kept there", state_dir, state["run"])
+        return
+    try:
+        if not spare.exists() or spare.stat().st_size != _SPARE_BYTES:
+            spare.write_bytes(_padded(0))  # not fsynced: what a power cut takes is there again after the next start
+    except OSError as exc:
+        log.warning("%s cannot be written: %s; a start on a full disk would fail", spare, exc.strerror)
+
+
+def _spare(path: Path) -> int:
+    try:
+        return int(path.read_bytes() or b"0")
+    except FileNotFoundError:
+        return 0
+    except ValueError:  # somebody else has written there; state.json has a number too
+        log.warning("%s is damaged", path)
+        return 0
+
+
+def _padded(number: int) -> bytes:
+    """As long for every number, so that none needs more room than the one before; half of it over another is no less."""
+    return b"%0*d\n" % (_SPARE_BYTES - 1, number)
 
 
 def _save(state_dir: Path, state: dict[str, Any]) -> None:

@@ -44,6 +44,19 @@ def write_atomic(path: Path, data: bytes) -> None:
     fsync_folder(path.parent)
 
 
+def overwrite(path: Path, data: bytes) -> None:
+    """Writes over the first bytes of a file, which needs no room where a file system writes in place; durable on return.
+
+    For a few bytes, of which a disk takes all or none. Raises OSError.
+    """
+    fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        write_all(fd, data)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def create(path: Path) -> int:
     """A descriptor of a new, empty file. Raises OSError, also where anything has that name, a link included."""
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)

@@ -269,3 +269,25 @@ def test_the_owners_state_on_a_full_disk_is_a_sentence_and_the_old_one_stays(sma
     again = owner.acquire(small_disk.state)
     assert again.run == held.run + 1
     again.release()
+
+
+def test_a_start_on_a_full_disk_has_a_run_number_of_its_own(small_disk: SmallDisk) -> None:
+    owner.acquire(small_disk.state).release()
+    small_disk.leave(0)
+    for expected in (2, 3):
+        held = owner.acquire(small_disk.state)
+        assert held.run == expected
+        held.release()
+    small_disk.make_room()
+    again = owner.acquire(small_disk.state)
+    assert again.run == 4
+    again.release()
+
+
+def test_the_very_first_start_needs_a_page(small_disk: SmallDisk) -> None:
+    small_disk.state.mkdir()
+    small_disk.leave(0)
+    with pytest.raises(OwnerStateError, match="No space left"):
+        owner.acquire(small_disk.state)
+    small_disk.make_room()
+    owner.acquire(small_disk.state).release()

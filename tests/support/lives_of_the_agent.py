@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +16,7 @@ from firmware_pkg import disk
 
 # -- the owner's own state --------------------------------------------------------------------------------------------
 
-OWNER_STEPS = ("first start", "detect off", "second start")
+OWNER_STEPS = ("first start", "detect off", "second start", "third start, on a full disk")
 
 
 class OwnerSession:
@@ -29,6 +32,10 @@ class OwnerSession:
         elif step == 2:
             self.close()
             self.held = owner.acquire(self._state)
+        elif step == 3:
+            self.close()
+            with _full_disk():
+                self.held = owner.acquire(self._state)
 
     def told(self) -> object:
         return self.seen()
@@ -44,7 +51,7 @@ class OwnerSession:
         assert self.held.run > seen, f"run {self.held.run} was used before"
 
     def check(self, done: int, *, begun: bool) -> int | None:
-        given = {-1: 0, 0: 1, 1: 1, 2: 2}[done]  # numbers that somebody may have seen
+        given = {-1: 0, 0: 1, 1: 1, 2: 2, 3: 3}[done]  # numbers that somebody may have seen
         assert self.held.run > given, f"run {self.held.run} was used before"
         if done >= 1:
             assert self.held.detect == {"front": {"on": False}}
@@ -57,6 +64,20 @@ class OwnerSession:
 
     def close(self) -> None:
         self.held.release()
+
+
+@contextmanager
+def _full_disk() -> Iterator[None]:
+    """No new file gets a byte."""
+
+    def write_atomic(path: Path, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    kept, disk.write_atomic = disk.write_atomic, write_atomic
+    try:
+        yield
+    finally:
+        disk.write_atomic = kept
 
 
 # -- the audit log ----------------------------------------------------------------------------------------------------
