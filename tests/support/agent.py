@@ -73,7 +73,10 @@ def make_bundle(folder: Path, model: str = "FastestDet.onnx", options: tuple[str
 class Listener:
     """Subscribes to everything below `prefix` and keeps it; a body that breaks its schema is a failure."""
 
-    def __init__(self, port: int, topic: str = "camagent/#", *, strict: bool = True) -> None:
+    def __init__(
+        self, port: int, topic: str = "camagent/#", *, strict: bool = True, host: str = "127.0.0.1", username: str = "",
+        password: str = "",
+    ) -> None:  # fmt: skip
         """`strict`: only agents speak here, so every JSON body (commands aside) names its schema and fits it."""
         self._strict = strict
         self.messages: list[tuple[str, bytes, bool]] = []
@@ -84,7 +87,9 @@ class Listener:
         self._client.on_message = self._receive
         self._client.on_connect = lambda client, *_: client.subscribe(topic, qos=1)
         self._client.on_subscribe = lambda *_: self._ready.set()
-        self._client.connect("127.0.0.1", port)
+        if username:
+            self._client.username_pw_set(username, password)
+        self._client.connect(host, port)
         self._client.loop_start()
         assert self._ready.wait(10)
 

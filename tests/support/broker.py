@@ -30,8 +30,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
+def free_port(host: str = "127.0.0.1") -> int:
+    with socket.create_server((host, 0)) as probe:
         port: int = probe.getsockname()[1]
         return port
 
@@ -55,12 +55,12 @@ def _executable() -> str:
 class Broker:
     """One mosquitto; `extra` are lines of its configuration. It keeps port and data over `stop` and `start`."""
 
-    def __init__(self, folder: Path, extra: Sequence[str] = ("allow_anonymous true",)) -> None:
+    def __init__(self, folder: Path, extra: Sequence[str] = ("allow_anonymous true",), host: str = "127.0.0.1") -> None:
         self.folder = folder / "mosquitto"
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.port = free_port()
+        self.host, self.port = host, free_port(host)
         self.log = self.folder / "log"
-        lines = [f"listener {self.port} 127.0.0.1", *extra, "max_queued_messages 0"]
+        lines = [f"listener {self.port} {host}", *extra, "max_queued_messages 0"]
         lines += [f"log_dest file {self.log}", "log_type all"]
         if os.geteuid() == 0:
             lines.insert(0, "user root")
@@ -70,7 +70,7 @@ class Broker:
 
     @property
     def url(self) -> str:
-        return f"mqtt://127.0.0.1:{self.port}"
+        return f"mqtt://{self.host}:{self.port}"
 
     def start(self) -> None:
         bind = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
@@ -82,7 +82,7 @@ class Broker:
         if self._process.poll() is not None:
             pytest.fail(f"mosquitto ended: {self.log.read_text() if self.log.exists() else self.config.read_text()}")
         try:
-            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            socket.create_connection((self.host, self.port), timeout=1).close()
         except OSError:
             return False
         return True

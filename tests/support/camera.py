@@ -55,8 +55,8 @@ def need_ffmpeg() -> None:
         pytest.skip("ffmpeg is not installed")
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
+def free_port(host: str = "127.0.0.1") -> int:
+    with socket.create_server((host, 0)) as probe:
         port: int = probe.getsockname()[1]
     return port
 
@@ -85,11 +85,13 @@ class Clips:
 class RtspCamera:
     """The RTSP server in rtsp_camera.py; `url` stays the same when it is killed and started again."""
 
-    def __init__(self, *clips: Path, codec: str = "h264", port: int | None = None, options: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, *clips: Path, codec: str = "h264", port: int | None = None, options: tuple[str, ...] = (), host: str = "127.0.0.1"
+    ) -> None:
         need_server()
-        self.clips, self.codec, self.options = clips, codec, options
-        self.port = port or free_port()
-        self.url = f"rtsp://127.0.0.1:{self.port}/cam"
+        self.clips, self.codec, self.options = clips, codec, ("--address", host, *options)
+        self.port = port or free_port(host)
+        self.url = f"rtsp://{host}:{self.port}/cam"
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:

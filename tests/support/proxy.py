@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback between a client and a broker that a test can cut, silence and restore."""
+"""A TCP proxy between a client and a broker that a test can cut, silence and restore."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import Self
 
 
 class Proxy:
-    """One thread; every connection to `port` is passed on to `target`."""
+    """One thread; every connection to `port` of `host` is passed on to port `target` of it."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, host: str = "127.0.0.1") -> None:
         self.target = target
+        self._host = host
         self.accepted = 0
         self._silent = False
         self._closing = False
@@ -68,7 +69,7 @@ class Proxy:
         self._wake_write.send(b"x")
 
     def _listen(self, port: int) -> socket.socket:
-        listener = socket.create_server(("127.0.0.1", port))
+        listener = socket.create_server((self._host, port))
         self._selector.register(listener, selectors.EVENT_READ)
         return listener
 
@@ -89,7 +90,7 @@ class Proxy:
         client, _ = self._listener.accept()
         self.accepted += 1
         try:
-            server = socket.create_connection(("127.0.0.1", self.target), timeout=2)
+            server = socket.create_connection((self._host, self.target), timeout=2)
         except OSError:
             client.close()
             return

@@ -155,6 +155,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="+")
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--address", default="127.0.0.1", help="of this machine, to listen on")
     parser.add_argument("--codec", choices=sorted(CODECS), default="h264")
     parser.add_argument("--once", action="store_true", help="end after one pass instead of looping")
     parser.add_argument("--shared", action="store_true", help="one running picture for all clients")
@@ -165,7 +166,7 @@ def main() -> None:
     args = parser.parse_args()
     Gst.init(None)
     server = GstRtspServer.RTSPServer()
-    server.set_address("127.0.0.1")
+    server.set_address(args.address)
     server.set_service(str(args.port))
     camera = Camera([load(f, args.codec) for f in args.files], args)
     if args.transport != "any":
