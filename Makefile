@@ -15,6 +15,9 @@ OPTIONS ?= --head yolov8 --labels coco80 --scale 0.00392157
 # make deb: for these architectures; both where none is named
 ARCH ?=
 
+# make test-camera: only the smoke tests
+SMOKE ?=
+
 # make bench: options of bench.peers
 PEERS ?=
 
@@ -31,6 +34,8 @@ help:
 	@echo "make test        every test, long ones at reduced counts"
 	@echo "make test-full   the long tests at their full counts"
 	@echo "make test-pixels what decodes and calculates, on another Python: PYTHON=python3.12 VENV=.venv-3.12"
+	@echo "make test-camera the camera in a box: an arm64 Debian with systemd under QEMU, as root (20 minutes); the first time makes"
+	@echo "                 what it needs. SMOKE=1 for the first start alone, CAMAGENT_BOX_ARCH=amd64 without emulation"
 	@echo "make lint        ruff and mypy"
 	@echo "make bench       what frames, heads and a verification cost, beside what they must cost and beside others (an hour);"
 	@echo "                 PEERS='--write docs/performance.md' writes the page anew"
@@ -60,13 +65,13 @@ endif
 
 test: $(VENV)/.installed
 	@.ci/debian-packages
-	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not full"
+	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not full and not box"
 
 # what has just failed, one after the other; more than a few is no matter of time
 test-again: $(VENV)/.installed
 	@$(BIN)/python -c "import json, sys; n = len(json.load(open('.pytest_cache/v/cache/lastfailed'))); \
 	  sys.exit(f'{n} tests failed: too many to blame the machine') if n > 5 else print(f'{n} failed beside others; again, alone')"
-	$(PYTEST) --last-failed --last-failed-no-failures none -m "not full"
+	$(PYTEST) --last-failed --last-failed-no-failures none -m "not full and not box"
 
 test-full: $(VENV)/.installed
 	@.ci/debian-packages
@@ -74,7 +79,13 @@ test-full: $(VENV)/.installed
 
 test-pixels: $(VENV)/.installed
 	@.ci/debian-packages
-	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not full" $(PIXEL_TESTS)
+	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not full and not box" $(PIXEL_TESTS)
+
+test-camera: $(VENV)/.installed
+	@.ci/debian-packages
+	@.ci/debian-packages box
+	@$(BIN)/python -m tests.camera.prepare $(if $(SMOKE),--bare)
+	$(PYTEST) tests/camera$(if $(SMOKE),/test_smoke.py) -m box --timeout 3600 -v
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check
