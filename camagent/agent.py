@@ -87,6 +87,7 @@ class Agent:
         self._previous = self.outbox.previous()
         self.web_facts: Callable[[], Mapping[str, Any]] = dict  # what the web server says of itself
         self.on_reload: Callable[[Config], None] = lambda _: None  # the servers follow the configuration too
+        self.before_ready: Callable[[], None] = lambda: None  # whoever hears of readiness may ask at once
         self.check_also: Callable[[Config], None] = lambda _: None  # and may say no to it. Raises ConfigError
         self.mqtt = self._client()
 
@@ -98,6 +99,7 @@ class Agent:
             self.bundles.live.recover()
             self._connect()
             self._note_bundles()
+            self.before_ready()
             self.vigil.ready(self._status())
             log.info("camagent %s, agent %s, run %d", __version__, self.topics.agent, self.owner.run)
             while not self._stopping:

@@ -128,6 +128,34 @@ def test_it_is_ready_with_nothing_to_run_says_so_everywhere_and_a_push_makes_it_
         assert any("STOPPING=1" in told for told in [*systemd.told, *systemd.received()])
 
 
+SLOW_API = """
+import sys
+import time
+
+
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "uvicorn":
+            sys.meta_path.remove(self)
+            time.sleep(4)
+
+
+sys.meta_path.insert(0, Slow())
+"""
+
+
+def test_who_hears_of_readiness_may_ask_over_http_at_once(tmp_path: Path, broker: Broker, systemd: Systemd) -> None:
+    """`systemctl start camagent && camagent bundle push ..`, on a card from which the API is loaded slowly."""
+    (tmp_path / "slow").mkdir()
+    (tmp_path / "slow/sitecustomize.py").write_text(SLOW_API)
+    (tmp_path / "run").mkdir()
+    port = free_port()
+    names = {"RUNTIME_DIRECTORY": str(tmp_path / "run"), "PYTHONPATH": str(tmp_path / "slow"), **systemd.environment}
+    with Agent(tmp_path, broker.port, "", more=f'[web]\nlisten = "127.0.0.1:{port}"\n', **names):
+        systemd.wait(lambda told: "READY=1" in told)
+        socket.create_connection(("127.0.0.1", port), 1).close()
+
+
 def test_a_stored_bundle_without_a_root_says_which_refusal_keeps_it(
     tmp_path: Path, broker: Broker, pictures: Path, systemd: Systemd
 ) -> None:

@@ -13,6 +13,8 @@ from camagent.pipeline import Agent
 from camagent.selftest.daemon import SelfTests
 from camagent.web.agent_desk import AgentDesk
 
+ANSWERS_S = 20.0  # the API is loaded beside the rest of the start; on a very slow card readiness does not wait for it
+
 
 def require_web(config: Config) -> None:
     """Raises ConfigError for a [web] section that cannot be served, or not safely."""
@@ -34,6 +36,7 @@ class Servers:
         self._section: Web = agent.config.web
         self._web = self._made(self._section)
         agent.web_facts, agent.on_reload, agent.check_also = self.facts, self.follow, require_web
+        agent.before_ready = lambda: self._web.wait(ANSWERS_S)
 
     def start(self) -> None:
         """Listens. What cannot be listened on is said in `health` and tried again."""

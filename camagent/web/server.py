@@ -53,6 +53,11 @@ class Server:
         """Starts the thread; waits at most `timeout_s` until it listens or knows why not."""
         if self._web.listen:
             self._thread.start()
+            self.wait(timeout_s)
+
+    def wait(self, timeout_s: float) -> None:
+        """At most so long, until it listens or knows why not; not at all where it is off."""
+        if self._web.listen:
             self._settled.wait(timeout_s)
 
     def stop(self) -> None:
