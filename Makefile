@@ -34,7 +34,7 @@ help:
 	@echo "make test        every test, long ones at reduced counts"
 	@echo "make test-full   the long tests at their full counts"
 	@echo "make test-pixels what decodes and calculates, on another Python: PYTHON=python3.12 VENV=.venv-3.12"
-	@echo "make test-camera the camera in a box: an arm64 Debian with systemd under QEMU, as root (20 minutes); the first time makes"
+	@echo "make test-camera the camera in a box: an arm64 Debian with systemd under QEMU, as root (25 minutes); the first time makes"
 	@echo "                 what it needs. SMOKE=1 for the first start alone, CAMAGENT_BOX_ARCH=amd64 without emulation"
 	@echo "make lint        ruff and mypy"
 	@echo "make bench       what frames, heads and a verification cost, beside what they must cost and beside others (an hour);"
