@@ -250,6 +250,26 @@ def test_a_phone_shows_everything_without_scrolling_sideways(browser: Browser, s
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
+def test_a_chinese_browser_gets_the_page_in_chinese_on_a_phone_too_and_may_switch(browser: Browser, site: Agent) -> None:
+    with opened(browser, url(site, "broken"), width=390, height=844, locale="zh-CN") as page:
+        page.locator('#health [data-reason="stream-unreachable"]', has_text="摄像机没有应答").wait_for()
+        assert page.locator("html").get_attribute("lang") == "zh-CN"
+        page.click("#edit-open")
+        page.click("#edit-zone")
+        page.keyboard.press("Enter")
+        page.locator("#edit-state", has_text="zone-1 已画好").wait_for()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        for button in page.locator("button:visible, .button:visible").all():
+            box = button.bounding_box()
+            assert box is not None
+            assert box["height"] < 60, f"{button.inner_text()}: in one line"
+        page.get_by_label("语言").select_option("en")
+        page.locator("#health", has_text="Check address").wait_for()
+        assert page.locator("html").get_attribute("lang") == "en"
+        page.get_by_label("Language").select_option("zh-CN")
+        page.locator("#health", has_text="怎么办").wait_for()
+
+
 def test_where_nothing_is_set_up_the_page_says_what_to_do(browser: Browser, tmp_path: Path) -> None:
     port = free_port()
     web = f'[web]\nlisten = "127.0.0.1:{port}"\n'

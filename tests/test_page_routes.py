@@ -106,12 +106,21 @@ def test_every_word_of_the_page_is_in_its_list_and_every_language_has_all() -> N
             used |= set(re.findall(r"\bt\('([a-z][a-z0-9.-]+)'", text)) | set(re.findall(r"\['(edit\.[a-z-]+)'", text))
     assert len(used) > 80
     assert not used - set(words)
-    for name, data in served.items():
-        if name.startswith("text.") and name.endswith(".json"):
-            other = json.loads(data)
-            assert set(other) == set(words), name
-            for key, text in other.items():
-                assert set(re.findall(r"\{\w+\}", text)) == set(re.findall(r"\{\w+\}", words[key])), f"{name}: {key}"
+    known = dict(re.findall(r"'?([\w-]+)'?: '([^']+)'", served["text.js"].split("LANGUAGES = {")[1].split("}")[0]))
+    assert {f"text.{tag}.json" for tag in known} == {name for name in served if re.fullmatch(r"text\..+\.json", name)}
+    assert set(known) >= {"en", "zh-CN"}
+    for tag in known:
+        other = json.loads(served[f"text.{tag}.json"])
+        assert list(other) == list(words), tag
+        for key, text in other.items():
+            assert sorted(re.findall(r"\{\w+\}", text)) == sorted(re.findall(r"\{\w+\}", words[key])), f"{tag}: {key}"
+
+
+def test_the_chinese_words_are_chinese() -> None:
+    words = json.loads(files()["text.zh-CN.json"])
+    for key, text in words.items():
+        assert re.search(r"[\u4e00-\u9fff]", text), key
+        assert not re.search(r"[\u4e00-\u9fff][,.:;!?()]", text), f"{key}: punctuation of another script"
 
 
 def test_every_reason_that_health_can_give_is_told_in_words_with_what_to_do() -> None:

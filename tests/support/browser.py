@@ -30,10 +30,12 @@ def chromium() -> Iterator[Browser]:
 
 
 @contextmanager
-def opened(browser: Browser, url: str, *, dark: bool = False, width: int = 1280, height: int = 900) -> Iterator[Page]:
+def opened(
+    browser: Browser, url: str, *, dark: bool = False, width: int = 1280, height: int = 900, locale: str = "en-GB"
+) -> Iterator[Page]:
     """The page in a window of its own. An error in a script of it, or a breach of its policy, fails the test."""
     context = browser.new_context(
-        viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light", locale="en-GB",
+        viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light", locale=locale,
         permissions=["clipboard-read", "clipboard-write"],
     )  # fmt: skip
     page = context.new_page()

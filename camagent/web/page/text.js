@@ -1,6 +1,6 @@
 // Every word of the page, by id. A language is a file text.<tag>.json and a row here.
 
-export const LANGUAGES = { en: 'English' };
+export const LANGUAGES = { en: 'English', 'zh-CN': '简体中文' };
 
 let words = {};
 let spare = {};
