@@ -15,7 +15,7 @@ PACKAGES = ("signing", "firmware_pkg", "camagent")
 # values and plumbing that everybody may use; they import none of each other but errors (and config by config_file)
 LEAVES = {"frame", "slot", "clock", "errors", "config", "health", "service"}
 PLUMBING = LEAVES | {"bodies", "commands", "config_file", "labels", "notify", "redact", "owner", "vitals", "stage", "trial"}
-PLUMBING |= {"audit", "language", "trace", "picture_check", "reasons", "rockchip", "onlookers", "overlay"}
+PLUMBING |= {"audit", "language", "trace", "picture_check", "reasons", "rockchip", "onlookers", "overlay", "overlay_file"}
 PLUMBING |= {"npu", "pulse", "watchdog", "lives", "vigil", "failed_start", "standing"}
 # the way of a frame, in order
 STAGES = {"sources", "preprocess", "backends", "heads", "filters", "messages", "outbox", "mqtt", "models"}

@@ -8,12 +8,11 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from camagent import overlay
+from camagent import overlay, overlay_file
 from camagent.camera import CameraRunner
 from camagent.config import Camera
 from camagent.config_file import OVERLAY_NAME, load
@@ -134,12 +133,12 @@ class AgentDesk:
         agent.check_also(wanted.config)
         place = agent.config.agent.state_dir / OVERLAY_NAME
         with disk.refusing(place.parent, len(fresh)):
-            old = place.read_bytes() if place.is_file() else None
-            disk.write_atomic(place, fresh)
+            old = overlay_file.read(place)
+            overlay_file.write(place, fresh)
         if self._followed(wanted.digest):
             return
         with disk.refusing(place.parent):
-            _put_back(place, old)
+            overlay_file.write(place, old)
         agent.request_reload()
         raise ConfigError(
             "the agent does not follow the changed configuration; the old one is back",
@@ -154,10 +153,3 @@ class AgentDesk:
         while self._agent.loaded.digest != digest and self._agent.clock.monotonic() < until:
             time.sleep(0.05)
         return self._agent.loaded.digest == digest
-
-
-def _put_back(place: Path, old: bytes | None) -> None:
-    if old is None:
-        place.unlink(missing_ok=True)
-    else:
-        disk.write_atomic(place, old)

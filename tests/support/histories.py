@@ -16,9 +16,11 @@ from tests.support.lives_of_bundles import STORE_STEPS, TRUST_STEPS, StoreSessio
 from tests.support.lives_of_the_agent import (
     AUDIT_STEPS,
     OUTBOX_STEPS,
+    OVERLAY_STEPS,
     OWNER_STEPS,
     AuditSession,
     OutboxSession,
+    OverlaySession,
     OwnerSession,
 )
 
@@ -78,6 +80,7 @@ HISTORIES = {
         History("store", tuple(step[0] for step in STORE_STEPS), StoreSession),
         History("trust", tuple(step[0] for step in TRUST_STEPS), TrustSession),
         History("owner", OWNER_STEPS, OwnerSession),
+        History("overlay", OVERLAY_STEPS, OverlaySession),
         History("audit", AUDIT_STEPS, AuditSession),
         History("outbox", tuple(step.name for step in OUTBOX_STEPS), OutboxSession),
     )

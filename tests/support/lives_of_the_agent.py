@@ -1,4 +1,4 @@
-"""Three lives for the power-cut harness, see histories.py: the owner's own state, the audit log, the outbox."""
+"""Lives for the power-cut harness, see histories.py: the owner's own state, the overlay, the audit log, the outbox."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from camagent import audit, owner
+from camagent import audit, overlay_file, owner
 from camagent.config import Mqtt
 from camagent.outbox import OpenMessage, Outbox
 from firmware_pkg import disk
@@ -78,6 +78,43 @@ def _full_disk() -> Iterator[None]:
         yield
     finally:
         disk.write_atomic = kept
+
+
+# -- what the page changes --------------------------------------------------------------------------------------------
+
+OVERLAY_STEPS = ("start", "a zone", "another", "none again")
+OVERLAYS = (None, b"one", b"another", None)
+
+
+class OverlaySession:
+    """Writes an overlay, another, and takes it away."""
+
+    def __init__(self, root: Path, _material: Path) -> None:
+        disk.make_folder(root / "state")
+        self._place = root / "state" / "overlay.toml"
+
+    def do(self, step: int) -> None:
+        overlay_file.write(self._place, OVERLAYS[step])
+
+    def told(self) -> object:
+        return None
+
+    def act(self) -> None:
+        overlay_file.write(self._place, b"by hand")
+
+    def seen(self) -> object:
+        return overlay_file.read(self._place)
+
+    def follows(self, seen: object) -> None:
+        assert self.seen() == seen
+
+    def check(self, done: int, *, begun: bool) -> int | None:
+        may = [OVERLAYS[max(done, 0)], *([OVERLAYS[done + 1]] if begun else [])]
+        assert self.seen() in may, f"{self.seen()!r} is none of {may}"
+        return None
+
+    def close(self) -> None:
+        pass
 
 
 # -- the audit log ----------------------------------------------------------------------------------------------------
