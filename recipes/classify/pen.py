@@ -1,4 +1,4 @@
-"""Draws in a thing's own coordinates: turned, scaled and moved on the picture, four times finer than it is kept."""
+"""Draws in a thing's own coordinates: turned, scaled and moved on the picture, finer than it is kept."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ class Pen:
     def line(self, points: Sequence[Point], colour: Colour, width: float) -> None:
         """An open line, `width` in the thing's units."""
         pixels = max(1, round(width * float(np.hypot(self.place[0, 0], self.place[1, 0]))))
-        cv2.polylines(self.paper, [self._placed(points)], isClosed=False, color=colour, thickness=pixels,
-                      lineType=cv2.LINE_AA, shift=_BITS)  # fmt: skip
+        for sheet, ink in ((self.paper, colour), (self.solid, (255.0,))):
+            cv2.polylines(sheet, [self._placed(points)], isClosed=False, color=ink, thickness=pixels,
+                          lineType=cv2.LINE_AA, shift=_BITS)  # fmt: skip
 
     def oval(self, centre: Point, radii: Point, colour: Colour, wobble: float = 0.0) -> None:
         """An ellipse; `wobble`: how far its rim strays, as a share of the radius."""
