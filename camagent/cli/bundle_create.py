@@ -86,10 +86,10 @@ def _version(ctx: click.Context, param: click.Parameter, value: str) -> str:
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The bundle to write.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def create(
-    models: tuple[str, ...], name: str, version: str, head: str, params: dict[str, Any], labels: str,
-    groups: dict[str, str], task: str | None, size: tuple[int, int] | None, color: str, scale: float, mean: tuple[float, float, float], std: tuple[float, float, float],
-    resize: str, compatible: tuple[str, ...], rollback_index: int, golden: tuple[str, ...], min_score: float, output: Path,
-    as_json: bool,
+    models: tuple[str, ...], name: str, version: str, head: str, params: dict[str, Any], labels: str, groups: dict[str, str],
+    task: str | None, size: tuple[int, int] | None, color: str, scale: float, mean: tuple[float, float, float],
+    std: tuple[float, float, float], resize: str, compatible: tuple[str, ...], rollback_index: int, golden: tuple[str, ...],
+    min_score: float, output: Path, as_json: bool,
 ) -> int:  # fmt: skip
     """Build a bundle: the model, how its input is made, how its outputs are read, and what it sees on golden pictures.
 

@@ -17,7 +17,9 @@ def label_groups(ctx: click.Context, param: click.Parameter, values: tuple[str, 
     for text in values:
         label, _, group = text.partition("=")
         if not (label and group):
-            raise click.BadParameter(f"{printable(text)!r} is not LABEL=GROUP such as 'disposable box=other waste'", param=param)
+            raise click.BadParameter(
+                f"{printable(text)!r} is not LABEL=GROUP such as 'disposable box=other waste'", param=param
+            )
         if label in found:
             raise click.BadParameter(f"{printable(label)!r} is given twice", param=param)
         found[label] = group
@@ -30,6 +32,6 @@ def grouped(names: Sequence[str], groups: Mapping[str, str]) -> list[str | Label
     if unknown is not None:
         raise UsageError(
             f"--group names {printable(unknown, 64)!r}, which is no label",
-            evidence={"--group": unknown, "labels": ", ".join(names[:20])}, fix="name one of the labels, as it is written there",
+            evidence={"--group": unknown, "labels": ", ".join(names[:20])}, fix="name one of the labels, letter for letter",
         )  # fmt: skip
     return [Label(name=name, group=groups[name]) if name in groups else name for name in names]

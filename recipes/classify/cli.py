@@ -18,7 +18,7 @@ COMMANDS: Mapping[str, Place] = MappingProxyType({
     "lint": Place("recipes.classify.cli_data", "Look for what spoils a data set; works on any folder of yours.", "lint"),
     "train": Place("recipes.classify.cli_train", "Train the network, from nothing or from a backbone.", "train"),
     "export": Place("recipes.classify.cli_train", "Write a checkpoint as ONNX.", "export"),
-    "evaluate": Place("recipes.classify.cli_model", "Count how often a model is right on pictures it has not seen.", "evaluate"),
+    "evaluate": Place("recipes.classify.cli_model", "Count how often a model is right on new pictures.", "evaluate"),
     "bundle": Place("recipes.classify.cli_model", "Build the golden bundle with its label groups, unsigned.", "bundle"),
     "all": Place("recipes.classify.cli_all", "Every step, and transfer measured against starting from nothing.", "everything"),
 })  # fmt: skip

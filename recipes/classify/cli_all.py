@@ -43,7 +43,9 @@ SMOKE = Scale(nine=30, nine_steps=200, two=16, val=15, steps=60, few=(16,), repe
 @click.command(epilog="Example: python -m recipes.classify all --smoke -o work/")
 @click.option("--smoke", is_flag=True, help="Little of everything: about a minute, and a model that has only begun to learn.")
 @click.option("--seed", type=click.IntRange(0, 90), default=1, show_default=True, help="Of weights, order and looks.")
-@click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder to write; new or empty.")
+@click.option(
+    "-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder to write; new or empty."
+)
 def everything(smoke: bool, seed: int, output: Path) -> int:
     """Generate, lint, train on nine kinds, transfer to two, measure, export, bundle, one after the other.
 

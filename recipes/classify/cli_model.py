@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from camagent.cli.bar import work_bar
 from camagent.errors import FileUnusable, InputError, printable
 from recipes.classify import weights as store
-from recipes.classify.classes import CONFIG, SETS, TWO, Classes
+from recipes.classify.classes import CONFIG, SETS, Classes
 from recipes.classify.dataset import Dataset, open_dataset
 from recipes.classify.draw import picture
 from recipes.od_seg import pictures
@@ -28,7 +28,9 @@ NAME = "waste"
 _GOLDEN = 1  # pictures of each class in the bundle
 _model = click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 _data = click.option(
-    "--data", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder with dataset.toml instead of drawn ones."
+    "--data",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder with dataset.toml instead of drawn ones.",
 )
 
 
@@ -64,7 +66,9 @@ def held(data: Path | None, kinds: str, each: int) -> Held:
         return Held(None, SETS[kinds], each)
     found = open_dataset(data)
     if not found.files.get("val"):
-        raise InputError(f"{printable(data)} has no pictures in val/", fix="put pictures that training has not seen into val/CLASS")
+        raise InputError(
+            f"{printable(data)} has no pictures in val/", fix="put pictures that training has not seen into val/CLASS"
+        )
     return Held(found, found.classes, each)
 
 

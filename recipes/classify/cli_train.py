@@ -31,7 +31,9 @@ _checkpoint = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--clip", type=click.FloatRange(0, min_open=True), default=5.0, show_default=True, help="Longest gradient.")
 @click.option("--seed", type=click.IntRange(0, 99), default=1, show_default=True, help="Of weights, order and looks.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Processors to use.")
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Checkpoint to write (.npz).")
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Checkpoint to write (.npz)."
+)
 def train(
     folder: Path, weights: Path | None, resume: Path | None, few: int | None, steps: int, batch: int, rate: float, clip: float,
     seed: int, threads: int, output: Path,
@@ -59,8 +61,8 @@ def train(
     losses = run_steps(network, samples, settings, knows=bool(known))
     store.write(output, found.classes, training.arrays(network))
     store.record(output.with_suffix(".json"), {
-        "data": folder.name, "classes": found.classes.classes, "pictures": len(samples.class_ids), "steps": steps, "batch": batch,
-        "rate": rate, "clip": clip, "seed": seed, **said, "loss": [round(loss, 4) for loss in losses],
+        "data": folder.name, "classes": found.classes.classes, "pictures": len(samples.class_ids), "steps": steps,
+        "batch": batch, "rate": rate, "clip": clip, "seed": seed, **said, "loss": [round(loss, 4) for loss in losses],
     })  # fmt: skip
     click.echo(f"wrote {printable(output)}: {len(found.classes.classes)} classes, {len(samples.class_ids)} pictures, "
                f"{steps} steps, loss {losses[-1]:.3f}")  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,8 +87,8 @@ def read(dataset: Dataset, split: str) -> Samples:
     """Every picture of a split. Raises InputError."""
     files = dataset.files.get(split, ())
     if not files:
-        raise InputError(f"{printable(dataset.root)} has no pictures in {split}/", evidence={"splits": ", ".join(dataset.files)},
-                         fix=f"put some into {split}/CLASS")  # fmt: skip
+        raise InputError(f"{printable(dataset.root)} has no pictures in {split}/",
+                         evidence={"splits": ", ".join(dataset.files)}, fix=f"put some into {split}/CLASS")  # fmt: skip
     shown = [fitted(pictures.read(path)) for path, _ in files]
     return Samples(np.stack(shown), np.array([index for _, index in files], np.int64))
 
@@ -104,8 +105,9 @@ def _stray(root: Path, strays: tuple[Path, ...]) -> StrayClass:
     return StrayClass(
         f"{printable(first.as_posix())} was left by a tool, and whoever counts folders takes "
         f"{'it for a class' if len(first.parts) == 2 else 'its pictures for samples'}",
-        evidence={"folders": words(counted), "classes": words(kept)} | ({"more of them": len(strays) - 1} if strays[1:] else {}),
-        fix=f"delete it: rm -r {printable((root / first).as_posix(), 1000)}",
+        evidence={"folders": words(counted), "classes": words(kept)}
+        | ({"more of them": len(strays) - 1} if strays[1:] else {}),
+        fix=f"delete it: rm -r {printable(shlex.quote((root / first).as_posix()), 1000)}",
     )
 
 

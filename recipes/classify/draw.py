@@ -30,7 +30,7 @@ def picture(label: str, split: str, number: int, seed: int = 0) -> NDArray[np.ui
     if random.random() < 0.4:
         _over(mixed, random)
     small = cv2.resize(mixed.astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    return _seen(small, random)
+    return _seen(small.astype(np.float32, copy=False), random)
 
 
 def _belt(random: np.random.Generator) -> NDArray[np.uint8]:
@@ -75,4 +75,5 @@ def _seen(small: NDArray[np.float32], random: np.random.Generator) -> NDArray[np
     if random.random() < 0.15:  # infrared light: no colours
         light = np.repeat(light.mean(axis=2, keepdims=True), 3, axis=2)
     blurred = cv2.GaussianBlur(light, (0, 0), random.uniform(0.3, 1.8))
-    return np.clip(blurred + random.normal(0, random.uniform(1, 12), blurred.shape), 0, 255).astype(np.uint8)
+    made: NDArray[np.uint8] = np.clip(blurred + random.normal(0, random.uniform(1, 12), blurred.shape), 0, 255).astype(np.uint8)
+    return made

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from camagent import frame
 from camagent.pipeline import BackendOptions, FilterRule, Steps, open_backend, rgb_frame, usable
 from firmware_pkg import build as builder
-from firmware_pkg.manifest import Artifact, HeadSpec, InputSpec, Manifest
+from firmware_pkg.manifest import Artifact, HeadSpec, InputSpec, Manifest, Resize
 from recipes.classify.classes import Classes
 from recipes.classify.dataset import INPUT
 from recipes.classify.weights import require_count
 
 SCALE = 1 / 255  # of 0..255 pixels, red first
-RESIZE = "stretch"
+RESIZE: Resize = "stretch"
 
 
 @dataclass(frozen=True, slots=True)

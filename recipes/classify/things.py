@@ -117,7 +117,9 @@ def _cardboard_box(pen: Pen) -> None:
         flap = pen.random.uniform(0.15, 0.3, 4)
         pen.shape([(-wide, -tall), (wide, -tall), (wide * 0.9, -tall - flap[0]), (-wide * 0.9, -tall - flap[0])], paper)
         pen.shape([(-wide, tall), (wide, tall), (wide * 0.9, tall + flap[1]), (-wide * 0.9, tall + flap[1])], paper)
-        pen.shape([(-wide, -tall), (-wide, tall), (-wide - flap[2], tall * 0.9), (-wide - flap[2], -tall * 0.9)], shade(paper, 0.9))
+        pen.shape(
+            [(-wide, -tall), (-wide, tall), (-wide - flap[2], tall * 0.9), (-wide - flap[2], -tall * 0.9)], shade(paper, 0.9)
+        )
         pen.shape([(wide, -tall), (wide, tall), (wide + flap[3], tall * 0.9), (wide + flap[3], -tall * 0.9)], shade(paper, 0.9))
         pen.box(-wide, -tall, wide, tall, shade(paper, 0.55))
         pen.box(-wide * 0.8, -tall * 0.8, wide * 0.8, tall * 0.8, shade(paper, 0.7))

@@ -54,7 +54,7 @@ def arrays(network: ResNet) -> dict[str, NDArray[np.generic]]:
 def train(network: ResNet, samples: Samples, settings: Settings, tell: Callable[[float], object], *,
           knows: bool = False) -> ResNet:  # fmt: skip
     """Trains in place on the CPU. `tell` hears the loss of every step; `knows`: the backbone was loaded. Raises InputError."""
-    if len(samples.class_ids) < 2:  # noqa: PLR2004
+    if len(samples.class_ids) < 2:
         raise InputError("there is nothing to train on", evidence={"pictures": len(samples.class_ids)}, fix="give pictures")
     torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
@@ -76,7 +76,8 @@ def train(network: ResNet, samples: Samples, settings: Settings, tell: Callable[
         optimiser.step()
         schedule.step()
         tell(loss.item())
-    return network.eval()
+    network.eval()
+    return network
 
 
 def look(pictures: Any, random: np.random.Generator) -> Any:

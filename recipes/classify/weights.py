@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
@@ -83,11 +83,11 @@ def require_same_head(checkpoint: Checkpoint, classes: Classes) -> None:
 
 def write(path: Path, classes: Classes, arrays: Mapping[str, NDArray[np.generic]]) -> None:
     """Raises FileUnusable."""
-    said = np.frombuffer(msgspec.json.encode(classes), np.uint8)
+    members: dict[str, Any] = {_CLASSES: np.frombuffer(msgspec.json.encode(classes), np.uint8), **arrays}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
-            np.savez(file, **{_CLASSES: said, **arrays})
+            np.savez(file, **members)
     except OSError as exc:
         raise FileUnusable.of(exc, path) from exc
 
@@ -95,7 +95,7 @@ def write(path: Path, classes: Classes, arrays: Mapping[str, NDArray[np.generic]
 def read(path: Path) -> Checkpoint:
     """What `write` wrote. Raises InputError; CountMismatch where head and classes of the file do not agree."""
     try:
-        with np.load(path, allow_pickle=False) as found:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
             arrays = {name: found[name] for name in found.files}
         classes = msgspec.json.decode(arrays.pop(_CLASSES).tobytes(), type=Classes)
     except (OSError, ValueError, EOFError, KeyError, AttributeError, TypeError, zipfile.BadZipFile, msgspec.DecodeError) as exc:
