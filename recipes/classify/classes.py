@@ -10,6 +10,7 @@ import tomlkit
 from camagent.errors import FileUnusable, InputError, printable
 
 CONFIG = "dataset.toml"
+_SHOWN = 12
 
 
 class Classes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -33,7 +34,8 @@ SETS = {"nine": NINE, "two": TWO}
 
 def words(names: tuple[str, ...]) -> str:
     """`2: cardboard box, disposable box`."""
-    return f"{len(names)}: {', '.join(printable(name, 64) for name in names)}"
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{len(names)}: {', '.join(printable(name, 64) for name in names[:_SHOWN])}{more}"
 
 
 def read_classes(folder: Path) -> Classes:

@@ -15,6 +15,7 @@ _NAME = "python -m recipes.classify"
 
 COMMANDS: Mapping[str, Place] = MappingProxyType({
     "generate": Place("recipes.classify.cli_data", "Draw pictures of waste, in folders named for their class.", "generate"),
+    "sheet": Place("recipes.classify.cli_data", "Draw every kind side by side.", "sheet"),
     "lint": Place("recipes.classify.cli_data", "Look for what spoils a data set; works on any folder of yours.", "lint"),
     "train": Place("recipes.classify.cli_train", "Train the network, from nothing or from a backbone.", "train"),
     "export": Place("recipes.classify.cli_train", "Write a checkpoint as ONNX.", "export"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +73,7 @@ def run_all(scale: Scale, seed: int, output: Path) -> int:
     rows = compare(two, output / "nine.npz", scale, seed)
     qualities = {kinds: run_evaluate(output / f"{kinds}.onnx", held(output / kinds, kinds, 0)).document()
                  for kinds in ("nine", "two")}  # fmt: skip
-    store.record(output / "accuracy.json", {"compared": rows, **qualities})
+    store.record(output / "classify.json", _record(scale, seed, output / "two.onnx") | {"compared": rows, **qualities})
     _show(rows)
     for kinds, quality in qualities.items():
         click.echo(f"{kinds}.onnx: right on {quality['accuracy']:.1%} of {quality['pictures']} pictures")
@@ -104,6 +105,14 @@ def compare(folder: Path, checkpoint: Path, scale: Scale, seed: int) -> list[dic
                 row[name] = [trained(everything_.few(few, number), number, knows=knows) for number in seeds]
             rows.append(row)
     return rows
+
+
+def _record(scale: Scale, seed: int, model: Path) -> dict[str, Any]:
+    import torch
+
+    smoke = "--smoke " if scale == SMOKE else ""
+    return {"command": f"python -m recipes.classify all {smoke}--seed {seed} -o work/", "torch": torch.__version__,
+            "sha256": hashlib.sha256(model.read_bytes()).hexdigest()}  # fmt: skip
 
 
 def _train(folder: Path, output: Path, steps: int, seed: int, *more: str) -> None:

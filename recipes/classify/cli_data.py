@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from camagent.cli.bar import work_bar
-from camagent.errors import printable
+from camagent.errors import UsageError, printable
 from recipes.classify.classes import SETS
 
 
@@ -32,6 +32,24 @@ def run_generate(kinds: str, counts: dict[str, int], seed: int, output: Path) ->
         dataset.generate(output, classes, counts, seed, lambda: bar.advance(task))
     said = ", ".join(f"{count} {split}" for split, count in counts.items())
     click.echo(f"wrote {printable(output)}: {len(classes.classes)} classes, of each {said}")
+
+
+@click.command(epilog="Example: python -m recipes.classify sheet -o sheet.jpg")
+@click.option("--each", type=click.IntRange(1, 60), default=8, show_default=True, help="Pictures of each kind.")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="JPEG or PNG to write.")
+def sheet(each: int, output: Path) -> None:
+    """Draw every kind side by side, from seeds that no training uses: a row for each, in the order of their names."""
+    import numpy as np
+
+    from recipes.classify.draw import picture
+    from recipes.od_seg import pictures
+
+    if not pictures.is_picture(output):
+        raise UsageError(f"{printable(output.name)} is no picture's name", fix="give -o sheet.jpg or sheet.png")
+    names = [name for kinds in SETS.values() for name in kinds.classes]
+    rows = [np.hstack([picture(name, "demo", number) for number in range(each)]) for name in names]
+    pictures.write(output, np.vstack(rows), 80)
+    click.echo(f"wrote {printable(output)}: {', '.join(names)}")
 
 
 @click.command(epilog="Example: python -m recipes.classify lint my-pictures/")

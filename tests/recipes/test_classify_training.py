@@ -82,5 +82,5 @@ def test_a_look_keeps_size_and_range(tmp_path: Path) -> None:
 def test_a_smoke_run_goes_from_nothing_to_a_bundle(tmp_path: Path) -> None:
     assert run(["all", "--smoke", "-o", str(tmp_path / "work")]) in {0, 1}
     made = {path.name for path in (tmp_path / "work").iterdir()}
-    assert {"nine", "two", "nine.npz", "two.npz", "nine.onnx", "two.onnx", "accuracy.json", "waste-1.0.0.cambundle"} <= made
+    assert {"nine", "two", "nine.npz", "two.npz", "nine.onnx", "two.onnx", "classify.json", "waste-1.0.0.cambundle"} <= made
     assert weights.read(tmp_path / "work" / "two.npz").classes == TWO
