@@ -77,7 +77,7 @@ def run_all(scale: Scale, seed: int, output: Path) -> int:
     _show(rows)
     for kinds, quality in qualities.items():
         click.echo(f"{kinds}.onnx: right on {quality['accuracy']:.1%} of {quality['pictures']} pictures")
-    return run_bundle(output / "two.onnx", held(two, "two", 0), NAME, "1.0.0", output / f"{NAME}-1.0.0.cambundle")
+    return run_bundle(output / "two.onnx", held(None, "two", 0), NAME, "1.0.0", output / f"{NAME}-1.0.0.cambundle")
 
 
 def compare(folder: Path, checkpoint: Path, scale: Scale, seed: int) -> list[dict[str, Any]]:

@@ -67,6 +67,10 @@ def open_dataset(root: Path) -> Dataset:
     classes = read_classes(root)
     for split, names in folders(root).items():
         _agree(split, names, classes)
+    loose = next((path for path in found.pictures if len(path.parts) < 3), None)
+    if loose is not None:
+        raise InputError(f"{printable(loose.as_posix())} lies in no class's folder", evidence={"classes": classes.words},
+                         fix="move it into SPLIT/CLASS, such as train/" + printable(classes.classes[0], 64))  # fmt: skip
     files = {
         split: tuple((root / path, classes.classes.index(path.parts[1])) for path in found.pictures if path.parts[0] == split)
         for split in folders(root)

@@ -76,6 +76,13 @@ def test_copies_inside_a_class_are_found_too(good: Path) -> None:
         dataset.open_dataset(good)
 
 
+@pytest.mark.parametrize("place", ["train/loose.jpg", "loose.jpg"])
+def test_a_picture_in_no_classs_folder_is_told(place: str, good: Path) -> None:
+    (good / place).write_bytes((good / "train" / "disposable box" / "00000.jpg").read_bytes())
+    with pytest.raises(InputError, match="lies in no class's folder"):
+        dataset.open_dataset(good)
+
+
 def test_folders_and_config_must_agree_in_each_split(good: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_classes(good, NINE)
     with pytest.raises(CountMismatch) as caught:
