@@ -61,10 +61,12 @@ def generate(folder: Path, classes: Classes, counts: Mapping[str, int], seed: in
 
 def open_dataset(root: Path) -> Dataset:
     """The pictures of `root`. Raises InputError, StrayClass, CountMismatch."""
-    found = inventory(root)
-    if found.stray_folders:
-        raise _stray(root, found.stray_folders)
     classes = read_classes(root)
+    found = inventory(root)
+    # beside the splits, as .git is, they are no loader's business
+    strays = tuple(path for path in found.stray_folders if len(path.parts) > 1)
+    if strays:
+        raise _stray(root, strays)
     for split, names in folders(root).items():
         _agree(split, names, classes)
     loose = next((path for path in found.pictures if len(path.parts) < 3), None)
@@ -111,7 +113,7 @@ def _stray(root: Path, strays: tuple[Path, ...]) -> StrayClass:
         f"{'it for a class' if len(first.parts) == 2 else 'its pictures for samples'}",
         evidence={"folders": words(counted), "classes": words(kept)}
         | ({"more of them": len(strays) - 1} if strays[1:] else {}),
-        fix=f"delete it: rm -r {printable(shlex.quote((root / first).as_posix()), 1000)}",
+        fix=f"move it elsewhere, or delete it: rm -r {printable(shlex.quote((root / first).as_posix()), 1000)}",
     )
 
 

@@ -95,8 +95,7 @@ def write(path: Path, classes: Classes, arrays: Mapping[str, NDArray[np.generic]
 def read(path: Path) -> Checkpoint:
     """What `write` wrote. Raises InputError; CountMismatch where head and classes of the file do not agree."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
-            arrays = {name: found[name] for name in found.files}
+        arrays = _members(path)
         classes = msgspec.json.decode(arrays.pop(_CLASSES).tobytes(), type=Classes)
     except (OSError, ValueError, EOFError, KeyError, AttributeError, TypeError, zipfile.BadZipFile, msgspec.DecodeError) as exc:
         raise InputError(f"{printable(path)} is no checkpoint of this recipe: {printable(exc)}",
@@ -104,6 +103,15 @@ def read(path: Path) -> Checkpoint:
     rows = arrays[f"{HEAD}weight"].shape[0] if f"{HEAD}weight" in arrays else 0
     require_count(f"head of {path.name}", rows, f"classes of {path.name}", classes)
     return Checkpoint(path, classes, arrays)
+
+
+def _members(path: Path) -> dict[str, NDArray[np.generic]]:
+    with path.open("rb") as file:
+        if not zipfile.is_zipfile(file):  # numpy would say how to load it unsafely
+            raise zipfile.BadZipFile("it is no .npz")
+        file.seek(0)
+        with np.load(file, allow_pickle=False) as found:
+            return {name: found[name] for name in found.files}
 
 
 def require_count(what: str, count: int, place: str, classes: Classes) -> None:

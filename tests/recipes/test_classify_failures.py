@@ -76,6 +76,15 @@ def test_copies_inside_a_class_are_found_too(good: Path) -> None:
         dataset.open_dataset(good)
 
 
+def test_what_lies_beside_the_splits_is_no_loaders_business_and_a_folder_without_config_no_data_set(good: Path) -> None:
+    (good / ".git").mkdir()
+    assert len(dataset.open_dataset(good).files["train"]) == 6
+    (good / "train" / ".ipynb_checkpoints").mkdir()
+    (good / CONFIG).unlink()
+    with pytest.raises(InputError, match="cannot be read"):  # and not how to delete something in it
+        dataset.open_dataset(good)
+
+
 @pytest.mark.parametrize("place", ["train/loose.jpg", "loose.jpg"])
 def test_a_picture_in_no_classs_folder_is_told(place: str, good: Path) -> None:
     (good / place).write_bytes((good / "train" / "disposable box" / "00000.jpg").read_bytes())
@@ -148,8 +157,9 @@ def test_going_on_with_a_head_for_other_classes_is_a_sentence(
 @pytest.mark.parametrize("junk", [b"", b"junk", b"PK\x03\x04junk", b"\x93NUMPY\x01\x00"])
 def test_a_file_that_is_no_checkpoint_is_refused(junk: bytes, tmp_path: Path) -> None:
     (tmp_path / "x.npz").write_bytes(junk)
-    with pytest.raises(InputError, match="no checkpoint of this recipe"):
+    with pytest.raises(InputError, match="no checkpoint of this recipe") as caught:
         weights.read(tmp_path / "x.npz")
+    assert "unsafe" not in caught.value.what
 
 
 def test_a_pickle_in_a_checkpoint_is_never_run(tmp_path: Path) -> None:
