@@ -18,6 +18,7 @@ from camagent.cli.create_advice import Advice, advise
 from camagent.cli.create_head import AUTO, recognised
 from camagent.cli.golden_request import GoldenRequest, golden_request, input_of, picture_size, read_file
 from camagent.cli.head_param import head_params
+from camagent.cli.label_group import grouped, label_groups
 from camagent.cli.numbers import scale_of, triple_of
 from camagent.cli.size import size_of
 from camagent.errors import FileUnusable, InputError, UsageError, printable
@@ -56,6 +57,10 @@ def _version(ctx: click.Context, param: click.Parameter, value: str) -> str:
     help="How this model's outputs differ from the family's usual ones, such as scores=logits; VALUE may be JSON; repeat.",
 )  # fmt: skip
 @click.option("--labels", required=True, help="Text file with one label per line, or coco80.")
+@click.option(
+    "--group", "groups", multiple=True, callback=label_groups, metavar="LABEL=GROUP",
+    help="What a label counts under, such as 'disposable box=other waste'; repeat.",
+)  # fmt: skip
 @click.option("--task", type=click.Choice(["detect", "segment", "classify", "detect-segment"]), help="Default: the head's.")
 @click.option("--size", callback=size_of, metavar="WxH", help="Network input. Default: read from the model.")
 @click.option(
@@ -81,10 +86,10 @@ def _version(ctx: click.Context, param: click.Parameter, value: str) -> str:
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The bundle to write.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def create(
-    models: tuple[str, ...], name: str, version: str, head: str, params: dict[str, Any], labels: str, task: str | None,
-    size: tuple[int, int] | None, color: str, scale: float, mean: tuple[float, float, float], std: tuple[float, float, float],
-    resize: str, compatible: tuple[str, ...], rollback_index: int, golden: tuple[str, ...], min_score: float, output: Path,
-    as_json: bool,
+    models: tuple[str, ...], name: str, version: str, head: str, params: dict[str, Any], labels: str, groups: dict[str, str],
+    task: str | None, size: tuple[int, int] | None, color: str, scale: float, mean: tuple[float, float, float],
+    std: tuple[float, float, float], resize: str, compatible: tuple[str, ...], rollback_index: int, golden: tuple[str, ...],
+    min_score: float, output: Path, as_json: bool,
 ) -> int:  # fmt: skip
     """Build a bundle: the model, how its input is made, how its outputs are read, and what it sees on golden pictures.
 
@@ -105,7 +110,7 @@ def create(
         raise UsageError("--head auto finds the head's parameters itself", fix="leave --head-param out, or name the head")
     document = {
         "name": name, "version": version, "rollback_index": rollback_index, "created": builder.now(),
-        "compatible": compatible or ("*",), "task": task_of(known_head), "labels": names,
+        "compatible": compatible or ("*",), "task": task_of(known_head), "labels": grouped(names, groups),
         "head": HeadSpec(name=known_head, params=params),
         "input": {**spec, "color": color, "scale": scale, "mean": mean, "std": std, "resize": resize},
         "thresholds": Thresholds(min_score=min_score), "artifacts": artifacts,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
@@ -16,6 +18,11 @@ from recipes.od_seg.classes import ROADS, write_classes
 from recipes.od_seg.scene import SIZE
 from recipes.od_seg.seeds import SPLITS, drawn, seeds_of
 from recipes.od_seg.world import LIGHTS, Light
+
+if TYPE_CHECKING:
+    from recipes.od_seg.lint import Finding
+
+    Look: TypeAlias = Callable[[Path, Callable[[int, int], None]], list[Finding]]
 
 _SHOWN = 10  # findings of a code that are printed one by one
 
@@ -94,11 +101,12 @@ def lint(folder: Path, as_json: bool) -> int:
     return run_lint(folder, as_json=as_json)
 
 
-def run_lint(folder: Path, *, as_json: bool = False) -> int:
-    """EXIT_DONE or EXIT_FINDING. Raises InputError."""
+def run_lint(folder: Path, *, as_json: bool = False, look: Look | None = None) -> int:
+    """EXIT_DONE or EXIT_FINDING; `look` finds more than this recipe's own. Raises InputError."""
     from recipes.od_seg.lint import CODES
-    from recipes.od_seg.lint import lint as look
+    from recipes.od_seg.lint import lint as usual
 
+    look = look or usual
     with work_bar(stays_clear=as_json) as bar:
         task = bar.add_task("looking", total=None)
         findings = look(folder, lambda done, of: bar.update(task, completed=done, total=of))

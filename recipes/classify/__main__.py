@@ -1,0 +1,5 @@
+"""`python -m recipes.classify`."""
+
+from recipes.classify.cli import main
+
+main()
