@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,3 +66,16 @@ def test_the_evidence_of_a_camera_that_is_none_is_tamed_names_and_all(text: str)
 @pytest.mark.parametrize(("kind", "code"), [(ConfigError, 2), (SourceError, 3), (BackendError, 1), (CodedError, 1)])
 def test_exit_codes(kind: type[CodedError], code: int) -> None:
     assert exit_code(kind("x", fix="y")) == code
+
+
+@pytest.mark.parametrize(("left_behind", "ended"), [(True, False), (False, True)])
+def test_the_interpreter_is_not_taken_down_over_a_thread_that_was_left_behind(left_behind: bool, ended: bool) -> None:
+    code = (
+        "import atexit, threading, time; from camagent.cli import main; atexit.register(print, 'taken down');"
+        f"threading.Thread(target=time.sleep, args=({60 if left_behind else 0},), daemon=True).start(); time.sleep(0.2);"
+        "main(['--version'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0
+    assert done.stdout.startswith("camagent")
+    assert ("taken down" in done.stdout) is ended

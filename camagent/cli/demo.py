@@ -41,10 +41,10 @@ def command(seconds: float | None, no_browser: bool, broken: str | None, url: st
         for name, fault in FAULTS.items():
             click.echo(f"{name:<24} {fault.words}")
         return
-    logging.getLogger("camagent").setLevel(logging.ERROR)  # the agent's own words are in its log
     plan = FAULTS[broken].plan if broken else Plan()
     with ExitStack() as stack:
         stack.enter_context(_ended_by_sigterm())
+        stack.enter_context(_quietly())
         _play(stack, plan, broken, url, seconds, browse=not no_browser)
 
 
@@ -99,6 +99,18 @@ class _Steps:
 
     def __call__(self, command: str) -> None:
         click.secho(f"$ {command}", err=True, **self._style)  # type: ignore[arg-type]
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """The agent's own words are in its log; the demo's own connection need not be told of."""
+    log = logging.getLogger("camagent")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 @contextmanager
