@@ -89,3 +89,24 @@ def test_what_is_under_a_licence_of_its_own_stands_in_its_copyright() -> None:
                 assert stem in COPYRIGHT, f"debian/copyright says nothing of {path}"
     assert "FFmpeg" in COPYRIGHT
     assert re.search(r"librknnrt is not in this package", COPYRIGHT)
+
+
+@pytest.mark.parametrize(("python", "code"), [("3.11", 0), ("3.9", 1), ("3.13", 1), (None, 0)])
+def test_another_python_is_told_in_one_sentence_before_anything_is_unpacked(
+    tmp_path: Path, python: str | None, code: int
+) -> None:
+    script = (DEBIAN / "camagent.preinst").read_text("utf-8").replace("#PYTHON_VERSION#", "3.11").replace("#DEBHELPER#", "")
+    if python:  # where there is none, its package comes in the same go
+        stand_in = tmp_path / "python3"
+        stand_in.write_text(f"#!/bin/sh\necho {python}\n")
+        stand_in.chmod(0o755)
+    done = subprocess.run(
+        ["/bin/sh", "-c", script, "preinst", "install"],
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code
+    assert done.stderr.count("\n") == code
+    assert not code or f"for Python 3.11 and this system has {python}" in done.stderr
