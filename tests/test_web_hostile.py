@@ -189,6 +189,7 @@ def test_an_endless_chunked_upload_is_refused_and_ended(api: Api, service: FakeS
 
 def test_a_slow_upload_is_ended_and_its_place_is_free(api: Api, service: FakeService) -> None:
     """One byte now and then: each wait is short enough, together they are too slow."""
+    service.lingers_s = 0.5  # the refusal has to wait for it
     with api.connect() as conn:
         conn.sendall(
             api.head("POST", "/api/bundles", "X-Camagent: 1", "Content-Length: 1000000") + b"fastestdet 1.0.0 good 9\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any, BinaryIO
 
@@ -34,6 +35,7 @@ class FakeService:
         self.origins: list[Origin] = []
         self.asked: list[tuple[Any, ...]] = []
         self.read = 0
+        self.lingers_s = 0.0  # between the end of a body and the answer
         self.defect: Exception | None = None
         self.may_go_on.set()
         self.reading.clear()
@@ -70,6 +72,7 @@ class FakeService:
             digest.update(part)
             self.read += len(part)
             tell({"progress": {"done": self.read, "of": int(size)}})
+        time.sleep(self.lingers_s)
         if self.read < int(size):
             raise BundleTruncated("it ends early", evidence={"declared": size, "there": self.read}, fix="send it again")
         tell({"state": "testing"})
