@@ -187,6 +187,27 @@ class Detections:
         return len(self.scores)
 
 
+@dataclass(frozen=True, slots=True)
+class Track:
+    """One object over time, as it was in one frame."""
+
+    id: int  # from 1; never used twice by one agent's run and camera
+    class_id: int  # what it was taken for most, weighted by score: one frame's slip changes nothing
+    score: float  # 0..1, of this frame
+    box: tuple[float, float, float, float]  # x1 y1 x2 y2, pixels of the source picture, as found in this frame
+    zones: tuple[str, ...]  # that it is in now
+    index: int | None  # its row in the frame's Detections; None where its score was too low to be published
+
+
+@dataclass(frozen=True, slots=True)
+class Tracks:
+    """What one frame changed: objects that were found in it and are certain, and those that will not come back."""
+
+    found: tuple[Track, ...] = ()
+    missed: tuple[int, ...] = ()  # ids of certain objects that this frame does not show and the next ones may
+    ended: tuple[int, ...] = ()  # ids of certain objects that are given up; each once, and none that was never found
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ClassMap:
     """A semantic map on the network's grid, and how source pixels look it up: `ids[rows[:, None], columns]`."""
