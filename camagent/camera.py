@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 from camagent.backends import BackendOptions
-from camagent.bodies import CameraHealthBody, DetectBody, HealthModel, HealthPicture, encode
+from camagent.bodies import CameraHealthBody, DetectBody, encode
 from camagent.clock import Clock
 from camagent.config import Camera
 from camagent.errors import BackendError, CodedError, printable
 from camagent.frame import Classes, Detections, Frame, Outcome, Part, Prepared, Result, outcome_parts
+from camagent.happenings import Happenings, Outlet
 from camagent.health import CameraCounters, Finding, State
+from camagent.health_facts import model_facts, picture_facts, source_facts
 from camagent.lives import Lives
 from camagent.messages import Author, Message, Topics, body_of, message_of
 from camagent.model_holder import IDLE_S, Habits, Loaded, ModelHolder
 from camagent.models import UsableBundle, is_path
 from camagent.onlookers import Errands, Shown, View
-from camagent.picture_check import PictureCheck, PictureFacts
+from camagent.picture_check import PictureCheck
 from camagent.reader import Reader
 from camagent.reasons import CameraFacts, reason
 from camagent.slot import Slot
 from camagent.sources import SourceStatus, Tap, is_url
 from camagent.stage import Stage
 from camagent.steps import RLE
+from camagent.track import Tracker
 from camagent.vitals import rss_bytes
 from camagent.watchdog import Durations, Watchdog
 from firmware_pkg.errors import TrialFailed
@@ -56,6 +59,8 @@ class Surroundings:
     watchdog: Watchdog
     lives: Lives
     view: Callable[[str], View]
+    run_dir: Path
+    keep: Callable[[str, Collection[str]], None]  # these are the camera's kept topics; others of it are cleared
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +75,13 @@ class Switch:
 class CameraRunner:
     """Runs one camera until `stop`. Threads: reader and worker; every other method may be called from any thread."""
 
-    def __init__(self, camera: Camera, around: Surroundings, switch: Switch, next_seq: Callable[[], int]) -> None:
-        """Opens nothing yet. Raises ConfigError or InputError for a source that cannot be."""
+    def __init__(
+        self, camera: Camera, around: Surroundings, switch: Switch, next_seq: Callable[[], int], track_ids: Iterator[int]
+    ) -> None:
+        """Opens nothing yet. Raises ConfigError or InputError for a source that cannot be.
+
+        `next_seq` and `track_ids` outlive this runner: their numbers are used once in a run.
+        """
         self.camera = camera
         self.counters = CameraCounters(around.clock.monotonic, camera.fps)
         self.switch = switch
@@ -92,6 +102,8 @@ class CameraRunner:
         self.errands: Errands[Loaded] = Errands()
         self._view = around.view(camera.name)
         self._private = [mask.polygon for mask in camera.mask]
+        outlet = Outlet(around.topics, around.clock, around.send, around.run_dir, around.keep)
+        self._happenings = Happenings(camera, Tracker(ids=track_ids), outlet, self.counters)
         self._reader = Reader(camera, around.clock, self._slot, around.watchdog, died=self._died, errors=self.counters.errors)
         self._worker = Stage(f"{camera.name}-worker", self._work, self._died)
 
@@ -129,6 +141,11 @@ class CameraRunner:
         if switch.on and not self.switch.on:
             self._began = self._around.clock.monotonic()
         self.switch = switch
+        self.publish_switch()
+
+    def tell_anew(self) -> None:
+        """Any thread: a new MQTT client knows no retained state."""
+        self._happenings.tell_anew()
         self.publish_switch()
 
     def publish_switch(self) -> None:
@@ -201,7 +218,7 @@ class CameraRunner:
         around, source, window, found = self._around, self.source, self.counters.window(), self.finding()
         totals, outcomes = self.counters.totals, self.counters.outcomes
         loaded = self._models.loaded
-        model = _model_facts(loaded) if loaded else None
+        model = model_facts(loaded) if loaded else None
         return CameraHealthBody(
             schema="camagent.camera-health/1",
             time=around.clock.wall(),
@@ -225,8 +242,8 @@ class CameraRunner:
             rss=rss_bytes(),
             model=model,
             latency_ms=dict(window.latency_ms),
-            picture=_picture_facts(self._check.facts()),
-            source=_source_facts(source),
+            picture=picture_facts(self._check.facts()),
+            source=source_facts(source),
             errors=dict(self.counters.errors),
         )
 
@@ -234,7 +251,8 @@ class CameraRunner:
         models, pulse = self._models, self._worker.pulse
         try:
             while True:
-                if not models.ready(pulse):
+                self._happenings.turn(looking=self.switch.on)
+                if not self._is_ready():
                     if stop.is_set() or self._slot.closed:
                         return
                     self._wait_for_model(stop)
@@ -248,10 +266,19 @@ class CameraRunner:
                     self.errands.serve(models.loaded)
                 if frame is not None and not self.switch.on:
                     self._show(frame)
-                elif frame is not None and models.ready(pulse):
+                elif frame is not None and self._is_ready():
                     self._infer(frame)
         finally:
-            models.close(pulse)
+            try:
+                self._happenings.end_all()
+            finally:
+                models.close(pulse)
+
+    def _is_ready(self) -> bool:
+        """Between two frames: whether there is a model. What another one saw has ended."""
+        ready = self._models.ready(self._worker.pulse)
+        self._happenings.attend(self._models.loaded)
+        return ready
 
     def _wait_for_model(self, stop: threading.Event) -> None:
         """Meanwhile who looks is shown what comes."""
@@ -285,14 +312,21 @@ class CameraRunner:
             return
         if trial is not None:
             trial.inferred(self.camera.name)
+        self._hand_over(loaded, result)
+
+    def _hand_over(self, loaded: Loaded, result: Result) -> None:
+        """To whoever counts, looks, listens or follows."""
         self.counters.inferred(result.counts, result.latency, result.invalid)
         if result.counts.kept_by_nms:
             self._has_seen = loaded
         self._around.trace(self.camera.name, result)
-        self._show(frame, result.outcome, loaded.author.labels)
+        self._show(result.frame, result.outcome, loaded.author.labels)
+        tracks = self._happenings.track(result)
         for part in outcome_parts(result.outcome):
             if self._worth_publishing(part):
                 self._publish(result, part, loaded.author)
+        if tracks is not None:
+            self._happenings.see(result.frame, tracks, loaded.author.labels)
 
     def _run(self, loaded: Loaded, frame: Frame) -> Result:
         """One inference, within the time that those before it let expect."""
@@ -353,28 +387,3 @@ def _as_failed_trial(exc: BaseException) -> TrialFailed:
         evidence={"cause": f"{type(exc).__name__}: {exc}"},
         fix="run it with 'camagent infer' on a workstation, mend it, and install it as a new version",
     )
-
-
-def _model_facts(loaded: Loaded) -> HealthModel:
-    ref, steps = loaded.author.model, loaded.steps
-    return HealthModel(
-        name=ref.name, version=ref.version, backend=steps.backend_name, signature=steps.signature, warnings=steps.warnings
-    )  # fmt: skip
-
-
-def _picture_facts(picture: PictureFacts) -> HealthPicture:
-    tone = picture.tone
-    return HealthPicture(
-        brightness=round(tone.median, 1) if tone else None, contrast=round(tone.high - tone.low, 1) if tone else None,
-        unchanged_s=round(picture.still_s, 1), masked=round(picture.masked, 3),
-    )  # fmt: skip
-
-
-def _source_facts(source: SourceStatus) -> dict[str, Any]:
-    return {
-        "state": source.state, "codec": source.codec, "decoder": source.decoder, "decoder_note": source.decoder_note or None,
-        "pixels": source.pixels or None, "width": source.width, "height": source.height,
-        "key_interval": source.key_interval, "key_frames_only": source.key_frames_only, "time_source": source.time_source,
-        "decoder_errors": source.decoder_errors, "corrupt": source.corrupt, "overloads": source.overloads,
-        "unreadable": source.unreadable,
-    }  # fmt: skip

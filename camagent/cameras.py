@@ -9,6 +9,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
+from itertools import count
 
 from camagent.bodies import CameraHealthBody
 from camagent.camera import CameraRunner, Surroundings, Switch
@@ -36,6 +37,7 @@ class Cameras:
         self._surroundings = surroundings
         self._runners: dict[str, CameraRunner] = {}
         self._seqs: dict[str, int] = {}  # outlives a runner: (run, seq) is never used twice
+        self._track_ids: dict[str, Iterator[int]] = {}  # so do these
         self._counting = threading.Lock()
         self._told: dict[str, Standing] = {}
         self._died_at: dict[str, float] = {}
@@ -130,7 +132,7 @@ class Cameras:
         """A new MQTT client knows no retained state: everything counts as changed."""
         self._told.clear()
         for runner in self._runners.values():
-            runner.publish_switch()
+            runner.tell_anew()
 
     def stop(self) -> list[str]:
         """Stops every camera; returns their names."""
@@ -166,7 +168,8 @@ class Cameras:
     def _add(self, camera: Camera) -> CameraRunner:
         kept = self._owner.detect.get(camera.name)
         switch = Switch(**kept) if kept else Switch(on=True, since=self._clock.wall(), by="configuration")
-        runner = CameraRunner(camera, self._surroundings(), switch, lambda: self.next_seq(camera.name))
+        ids = self._track_ids.setdefault(camera.name, count(1))
+        runner = CameraRunner(camera, self._surroundings(), switch, lambda: self.next_seq(camera.name), ids)
         self._runners[camera.name] = runner
         runner.publish_switch()
         return runner

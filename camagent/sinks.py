@@ -27,6 +27,7 @@ _MASK_OPACITY = 0.5
 _JPEG_QUALITY = 90
 _SNAPSHOT_SCALE = 4  # FFmpeg's scale for mjpeg
 _CLASSES_DRAWN = 3
+_LEAST_LETTERS = 0.6
 _LEAST_STROKES = 0.9  # of the lettering's scale: below it the strokes of 餐 run together
 _CORNER = 0.2  # of a box's side, that its corners are long
 
@@ -111,7 +112,7 @@ def snapshot(frame: Frame, mark: Mark, scale: int = _SNAPSHOT_SCALE) -> bytes:
     `scale`: FFmpeg's for mjpeg, 2 (best) to 31. Of an odd side the last line is left out. Raises OSError, ValueError.
     """
     made = jpeg_picture(cast("av.VideoFrame", frame.picture))
-    strokes = max(0.4 if mark.text.isascii() else _LEAST_STROKES, min(made.width, made.height) / 900)
+    strokes = max(_LEAST_LETTERS if mark.text.isascii() else _LEAST_STROKES, min(made.width, made.height) / 900)
     color = _color(mark.class_id)
     levels = cv2.cvtColor(np.array([[color]], np.uint8), cv2.COLOR_BGR2YCrCb)[0, 0]
     thickness = max(1, round(strokes))  # of chroma's lines, half as many pixels as luma's

@@ -16,9 +16,10 @@ PACKAGES = ("signing", "firmware_pkg", "camagent")
 LEAVES = {"frame", "slot", "clock", "errors", "config", "health", "service"}
 PLUMBING = LEAVES | {"bodies", "commands", "config_file", "labels", "notify", "redact", "owner", "vitals", "stage", "trial"}
 PLUMBING |= {"audit", "language", "trace", "picture_check", "reasons", "rockchip", "onlookers", "overlay", "overlay_file"}
-PLUMBING |= {"npu", "pulse", "watchdog", "lives", "vigil", "failed_start", "standing"}
+PLUMBING |= {"npu", "pulse", "watchdog", "lives", "vigil", "failed_start", "standing", "open_events"}
 # the way of a frame, in order
-STAGES = {"sources", "preprocess", "backends", "heads", "filters", "messages", "outbox", "mqtt", "models"}
+STAGES = {"sources", "preprocess", "backends", "heads", "filters", "events", "counts", "best_picture", "messages", "outbox"}
+STAGES |= {"mqtt", "models"}
 ASSEMBLY = {
     "agent",
     "steps",
@@ -26,12 +27,15 @@ ASSEMBLY = {
     "cameras",
     "config_check",
     "inputs",
+    "kept_topics",
     "bundles",
     "orders",
     "live",
     "trust_desk",
     "golden",
+    "happenings",
     "head_fit",
+    "health_facts",
     "model_holder",
     "pipeline",
     "probing",
