@@ -42,9 +42,9 @@ def clip(path: Path, *, patches: tuple[Polygon, ...] = (), size: tuple[int, int]
     need_ffmpeg()
     width, height = size
     command = [
-        "ffmpeg", "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(FPS), "-i", "-",
-        "-c:v", "libx264", "-preset", "veryfast", "-crf", "12", "-pix_fmt", "yuv420p" if not (width | height) & 1 else "yuv444p",
-        "-g", "10", "-bf", "0", "-threads", "1", "-x264-params", "log-level=error", str(path),
+        "ffmpeg", "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(FPS),
+        "-i", "-", "-c:v", "libx264", "-preset", "veryfast", "-crf", "12",
+        "-pix_fmt", "yuv444p" if (width | height) & 1 else "yuv420p", "-g", "10", "-bf", "0", "-threads", "1", "-x264-params", "log-level=error", str(path),
     ]  # fmt: skip
     raw = b"".join(picture.tobytes() for picture in frames(patches=patches, size=size))
     subprocess.run(command, input=raw, check=True, timeout=120)
