@@ -127,7 +127,7 @@ class Happenings:
         frame, found = result.frame, detections_of(result.outcome)
         if found is None:
             return None
-        return self._tracker.update(found, None, frame.arrived, pts=frame.pts, size=(frame.width, frame.height))
+        return self._tracker.update(found, result.faint, frame.arrived, pts=frame.pts, size=(frame.width, frame.height))
 
     def see(self, frame: Frame, tracks: Tracks, labels: Sequence[str]) -> None:
         """What one frame has changed, and what of it is worth telling."""

@@ -18,8 +18,8 @@ PLUMBING = LEAVES | {"bodies", "commands", "config_file", "labels", "notify", "r
 PLUMBING |= {"audit", "language", "trace", "picture_check", "reasons", "rockchip", "onlookers", "overlay", "overlay_file"}
 PLUMBING |= {"npu", "pulse", "watchdog", "lives", "vigil", "failed_start", "standing", "open_events"}
 # the way of a frame, in order
-STAGES = {"sources", "preprocess", "backends", "heads", "filters", "events", "counts", "best_picture", "messages", "outbox"}
-STAGES |= {"mqtt", "models"}
+STAGES = {"sources", "preprocess", "backends", "heads", "filters", "track", "events", "counts", "best_picture", "messages"}
+STAGES |= {"outbox", "mqtt", "models"}
 ASSEMBLY = {
     "agent",
     "steps",
@@ -105,7 +105,7 @@ def test_layers_point_one_way_only() -> None:
 
 
 def test_every_module_of_camagent_has_its_place() -> None:
-    known = PLUMBING | STAGES | ASSEMBLY | ABOVE | {"__init__", "selftest", "web", "control", "integrations", "track"}
+    known = PLUMBING | STAGES | ASSEMBLY | ABOVE | {"__init__", "selftest", "web", "control", "integrations"}
     for path in modules():
         if relative(path).startswith("camagent/"):
             own = group(".".join(path.relative_to(ROOT).with_suffix("").parts))
