@@ -17,6 +17,7 @@ from tests.support import moving
 from tests.support.agent import Agent, Body, Listener, camera
 from tests.support.broker import Broker, running, wait_for
 from tests.support.camera import RtspCamera
+from tests.support.networks import RED
 from tests.support.objects import check
 
 ZONES = """
@@ -107,7 +108,7 @@ def test_a_ball_appears_enters_the_gate_and_is_gone(tmp_path: Path, things: Path
 
 def is_ball(picture: np.ndarray) -> np.ndarray:
     """Pixels of the ball, and what an encoder makes of its edge."""
-    near = np.abs(picture.astype(int) - moving.RED[::-1]).sum(axis=2) < 60
+    near = np.abs(picture.astype(int) - RED[::-1]).sum(axis=2) < 60
     return np.asarray(cv2.dilate(near.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0)
 
 

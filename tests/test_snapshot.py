@@ -14,10 +14,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from camagent.best_picture import EVERY_S, BestPictures, worth
+from camagent.config import Mask, Point
 from camagent.frame import Frame
 from camagent.preprocess import to_pixels
 from camagent.sinks import Mark, snapshot
+from camagent.sources.masks import Masker
 from tests.support.objects import track
+from tests.test_sources_masks import ARROW, SQUARE, magenta
+from tests.test_sources_masks import scene as private_scene
 
 NOWHERE = Mark((0, 0, 0, 0), "", 0)
 RED = (231, 76, 60)  # of class 0
@@ -78,6 +82,17 @@ def test_the_box_and_its_words_are_drawn_and_nothing_else_changes() -> None:
     far[90:312, 188:418] = False  # whole blocks of the encoder
     assert np.abs(got[far] - 90).max() <= 4
     assert np.abs(got[140:280, 220:380] - 90).max() <= 4
+
+
+@pytest.mark.parametrize("size", [(192, 128), (193, 129)])
+@pytest.mark.parametrize("polygon", [SQUARE, ARROW])
+@pytest.mark.parametrize("name", FORMATS[:-1])
+def test_magenta_under_a_privacy_mask_is_in_no_snapshot(name: str, polygon: tuple[Point, ...], size: tuple[int, int]) -> None:
+    made = private_scene(*size, polygon).reformat(format=name)
+    mark = Mark((20, 30, 150, 110), "person 0.87", 0)
+    assert magenta(decoded(snapshot(frame_of(made), mark))) > 100
+    filled = Masker((Mask(name="m", polygon=polygon),)).fill(made)
+    assert magenta(decoded(snapshot(frame_of(filled), mark))) == 0
 
 
 def test_words_in_chinese_are_drawn() -> None:

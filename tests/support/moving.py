@@ -41,10 +41,11 @@ def clip(path: Path, *, patches: tuple[Polygon, ...] = (), size: tuple[int, int]
     """H.264, 4:2:0, a key frame a second."""
     need_ffmpeg()
     width, height = size
+    chroma = "yuv444p" if (width | height) & 1 else "yuv420p"
     command = [
         "ffmpeg", "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(FPS),
-        "-i", "-", "-c:v", "libx264", "-preset", "veryfast", "-crf", "12",
-        "-pix_fmt", "yuv444p" if (width | height) & 1 else "yuv420p", "-g", "10", "-bf", "0", "-threads", "1", "-x264-params", "log-level=error", str(path),
+        "-i", "-", "-c:v", "libx264", "-preset", "veryfast", "-crf", "12", "-pix_fmt", chroma, "-g", "10", "-bf", "0",
+        "-threads", "1", "-x264-params", "log-level=error", str(path),
     ]  # fmt: skip
     raw = b"".join(picture.tobytes() for picture in frames(patches=patches, size=size))
     subprocess.run(command, input=raw, check=True, timeout=120)
