@@ -82,7 +82,7 @@ class Agent:
             seen=self.owner.command_ids, remember=self._remember_commands,
         )  # fmt: skip
         self.views = Views(self.clock.monotonic)
-        self._kept = KeptTopics(self.owner, self.topics, lambda message: self.mqtt.send(message), self.clock.monotonic)  # noqa: PLW0108
+        self.kept = KeptTopics(self.owner, self.topics, lambda message: self.mqtt.send(message), self.clock.monotonic)  # noqa: PLW0108
         self.cameras = Cameras(self.owner, self.clock, self._surroundings)
         self.outbox = Outbox(
             self.config.agent.state_dir, self.owner.run_dir, self.config.mqtt, self.clock, self.cameras.outcome
@@ -102,7 +102,7 @@ class Agent:
             self.bundles.live.recover()
             for message in ends_of_the_last_life(self.owner.run_dir, self.topics, self.clock.wall()):
                 self.mqtt.send(message)
-            self._kept.drop_all_but([camera.name for camera in self.config.camera])
+            self.kept.drop_all_but([camera.name for camera in self.config.camera])
             self._connect()
             self._note_bundles()
             self.before_ready()
@@ -190,7 +190,7 @@ class Agent:
             self._connect_anew()
         everything = (old.onnx, old.mqtt, old.agent) != (self.config.onnx, self.config.mqtt, self.config.agent)
         for name in self.cameras.match(self.config.camera, all_anew=everything):
-            self._kept.drop(name)
+            self.kept.drop(name)
         self._subscribe()
         self.on_reload(self.config)
         log.info("reload: %d cameras, configuration %s", len(self.cameras), self.loaded.digest[:12])
@@ -212,7 +212,7 @@ class Agent:
         self.cameras.obey()
         self.cameras.revive()
         self._watch_trials()
-        if code := self._kept.tick(self.mqtt.answer_on):
+        if code := self.kept.tick(self.mqtt.answer_on):
             self._errors[code] += 1
         if self.bundles.tester is not None:
             self.bundles.tester.tick()
@@ -256,7 +256,7 @@ class Agent:
             lives=self.vigil.lives,
             view=self.views.of,
             run_dir=self.owner.run_dir,
-            keep=self._kept.keep,
+            keep=self.kept.keep,
         )
 
     def _note_frame(self, camera: str, result: Result) -> None:
@@ -346,7 +346,7 @@ class Agent:
         self._connect()
         self._note_bundles()
         self.cameras.tell_anew()
-        self._kept.tell_anew()
+        self.kept.tell_anew()
         if self.bundles.tester is not None:
             self.bundles.tester.tell_anew()
 

@@ -74,6 +74,11 @@ class KeptTopics:
         for topic in sorted(gone):
             self._clear(topic)
 
+    def of(self, camera: str) -> frozenset[str]:
+        """The camera's, as they are now."""
+        with self._lock:
+            return self._kept.get(camera, frozenset())
+
     def drop_all_but(self, cameras: Collection[str]) -> None:
         """Cameras of earlier days that are not among these are gone."""
         with self._lock:
