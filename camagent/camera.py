@@ -103,7 +103,7 @@ class CameraRunner:
         self._view = around.view(camera.name)
         self._private = [mask.polygon for mask in camera.mask]
         outlet = Outlet(around.topics, around.clock, around.send, around.run_dir, around.keep)
-        self._happenings = Happenings(camera, Tracker(ids=track_ids), outlet, self.counters)
+        self._happenings = Happenings(camera, Tracker(track_ids), outlet, self.counters)
         self._reader = Reader(camera, around.clock, self._slot, around.watchdog, died=self._died, errors=self.counters.errors)
         self._worker = Stage(f"{camera.name}-worker", self._work, self._died)
 
@@ -319,14 +319,13 @@ class CameraRunner:
         self.counters.inferred(result.counts, result.latency, result.invalid)
         if result.counts.kept_by_nms:
             self._has_seen = loaded
+        result = self._happenings.track(result)
         self._around.trace(self.camera.name, result)
         self._show(result.frame, result.outcome, loaded.author.labels)
-        tracks = self._happenings.track(result)
         for part in outcome_parts(result.outcome):
             if self._worth_publishing(part):
                 self._publish(result, part, loaded.author)
-        if tracks is not None:
-            self._happenings.see(result.frame, tracks, loaded.author.labels)
+        self._happenings.see(result, loaded.author.labels)
 
     def _run(self, loaded: Loaded, frame: Frame) -> Result:
         """One inference, within the time that those before it let expect."""

@@ -37,8 +37,8 @@ class Cameras:
         self._surroundings = surroundings
         self._runners: dict[str, CameraRunner] = {}
         self._seqs: dict[str, int] = {}  # outlives a runner: (run, seq) is never used twice
-        self._track_ids: dict[str, Iterator[int]] = {}  # so do these
         self._counting = threading.Lock()
+        self._track_ids: dict[str, Iterator[int]] = {}  # outlives a runner, too: no object is given another's number
         self._told: dict[str, Standing] = {}
         self._died_at: dict[str, float] = {}
         self._switches = DetectSwitches()

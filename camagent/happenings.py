@@ -21,7 +21,7 @@ from camagent.clock import Clock
 from camagent.config import Camera
 from camagent.counts import Counts, places
 from camagent.events import Event, Events, Look, end_of
-from camagent.frame import Detections, Frame, Result, Track, Tracks, detections_of
+from camagent.frame import Frame, Result, Track, Tracks
 from camagent.health import CameraCounters
 from camagent.messages import Message, Topics, count_message, event_message, slugs
 from camagent.model_holder import Loaded
@@ -40,10 +40,8 @@ _LETTERS = string.ascii_lowercase + string.digits
 class Follower(Protocol):
     """Tells what is one thing over several frames; see track.Tracker."""
 
-    def update(
-        self, found: Detections, faint: Detections | None, at: float, *, pts: float | None, size: tuple[float, float]
-    ) -> Tracks:
-        """What a frame changes."""
+    def follow(self, result: Result) -> Result:
+        """The result with its tracks; as it is where it has no boxes."""
         ...
 
     def flush(self) -> Sequence[int]:
@@ -122,17 +120,19 @@ class Happenings:
         self._counts = Counts(found)
         self._count()
 
-    def track(self, result: Result) -> Tracks | None:
-        """What a result changes of the objects that are followed; None where the model finds no boxes."""
-        frame, found = result.frame, detections_of(result.outcome)
-        if found is None:
-            return None
-        return self._tracker.update(found, result.faint, frame.arrived, pts=frame.pts, size=(frame.width, frame.height))
+    def track(self, result: Result) -> Result:
+        """The result with its tracks; as it is where the model finds no boxes."""
+        result = self._tracker.follow(result)
+        if result.tracks is not None:
+            self._counters.tracked(len(result.tracks.found))
+        return result
 
-    def see(self, frame: Frame, tracks: Tracks, labels: Sequence[str]) -> None:
+    def see(self, result: Result, labels: Sequence[str]) -> None:
         """What one frame has changed, and what of it is worth telling."""
-        now = self._outlet.clock.monotonic()
+        frame, tracks, now = result.frame, result.tracks, self._outlet.clock.monotonic()
         self._every_s, self._seen_at = max(1 / self._camera.fps, min(now - self._seen_at, _SLOWEST_S)), now
+        if tracks is None:
+            return
         pictured = self._picture(frame, tracks, labels)
         look = Look(frame.arrived, frame.frame_time, frame.width, frame.height, labels)
         before = self._events.told

@@ -94,6 +94,8 @@ def test_a_ball_appears_enters_the_gate_and_is_gone(tmp_path: Path, things: Path
         entered = next(body["time"] for body in crossing if "gate" in body["after"]["current_zones"])
         counted = next(body["time"] for body in listener.bodies("zone/gate/ball") if body["count"] == 1)
         assert abs(entered - counted) < 0.5
+        items = [item for body in listener.bodies("front/detections") for item in body["detections"]]
+        assert len({item["track_id"] for item in items if "track_id" in item}) == len(stories)
         snapshots = listener.payloads("front/snapshot")
     assert snapshots
     picture = cv2.imdecode(np.frombuffer(snapshots[-1], np.uint8), cv2.IMREAD_COLOR)

@@ -17,16 +17,15 @@ from typing import Any
 import numpy as np
 
 from camagent.config import Zone
-from camagent.frame import Detections, Latency, Letterbox, Result, StageCounts
+from camagent.frame import Detections
 from camagent.happenings import Known, ends_of_the_last_life
 from camagent.messages import Message, Topics
 from camagent.track import Tracker
-from tests.support.objects import HEIGHT, WIDTH, Body, Memory, Scene, TurnedClock
+from tests.support.objects import HEIGHT, NOTHING, WIDTH, Body, Memory, Scene, TurnedClock
 
 MODELS = (Known(("person", "car", "dog"), None), Known(("Car", "car", "bicycle", "person"), frozenset({0, 1, 3})))
 GATE = Zone(name="gate", polygon=((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0)))
 ROOT = "p/cam-01/front/"
-_EMPTY = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
 
 
 @dataclass(slots=True)
@@ -89,7 +88,7 @@ class Street:
 
 def detections(boxes: list[list[float]], scores: list[float], ids: list[int]) -> Detections:
     if not boxes:
-        return _EMPTY
+        return NOTHING
     order = np.argsort(-np.array(scores))
     cut = np.clip(np.array(boxes, np.float32), 0, [WIDTH, HEIGHT] * 2).astype(np.float32)[order]
     zones = tuple(("gate",) if box[0] + box[2] < WIDTH else () for box in cut)
@@ -168,12 +167,9 @@ class Day:
     def _frame(self) -> None:
         self.clock.now += 1 / self.fps
         found = self.street.step(self.clock.now, 1 / self.fps)
-        happenings, frame = self.scene.happenings, self.scene.frame()
+        happenings = self.scene.happenings
         happenings.turn(looking=True)
-        result = Result(frame, found, StageCounts(), Latency(0, 0, 0, 0, 0), LETTERBOX)
-        tracks = happenings.track(result)
-        assert tracks is not None
-        happenings.see(frame, tracks, MODELS[self.model].labels)
+        happenings.see(happenings.track(self.scene.result(found)), MODELS[self.model].labels)
         self._deliver()
 
     def _misfortune(self) -> None:
@@ -231,9 +227,6 @@ class Day:
         self.ledger.counts.clear()
         self.scene.happenings.tell_anew()
         self.scene.happenings.turn(looking=True)
-
-
-LETTERBOX = Letterbox(WIDTH, HEIGHT, WIDTH, HEIGHT, 1.0, 1.0, 0.0, 0.0)
 
 
 def held(thing: object, seen: set[int] | None = None) -> int:

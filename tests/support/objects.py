@@ -13,7 +13,7 @@ import av
 import numpy as np
 
 from camagent.config import Camera
-from camagent.frame import Detections, Frame, Track, Tracks
+from camagent.frame import Detections, Frame, Latency, Letterbox, Result, StageCounts, Track, Tracks
 from camagent.happenings import Follower, Happenings, Known, Outlet
 from camagent.health import CameraCounters
 from camagent.kept_topics import KeptTopics
@@ -67,7 +67,7 @@ class Script:
     def __init__(self) -> None:
         self.flushed = 0
 
-    def update(self, found: Detections, faint: Detections | None, at: float, **_: object) -> Tracks:
+    def follow(self, result: Result) -> Result:
         raise AssertionError("its tracks come by hand")
 
     def flush(self) -> tuple[int, ...]:
@@ -97,10 +97,13 @@ class Scene:
         """A frame, `after` seconds later."""
         self.clock.now += after
         self.happenings.turn(looking=True)
-        self.happenings.see(self.frame(), seen(*tracks, missed=missed, ended=ended), LABELS)
+        self.happenings.see(self.result(NOTHING, seen(*tracks, missed=missed, ended=ended)), LABELS)
 
     def frame(self) -> Frame:
         return Frame(PICTURE, None, self.clock.wall(), "arrival", self.clock.now, 0.0)
+
+    def result(self, found: Detections, tracks: Tracks | None = None) -> Result:
+        return Result(self.frame(), found, StageCounts(), Latency(0, 0, 0, 0, 0), LETTERBOX, tracks=tracks)
 
     def events(self) -> list[Body]:
         return [json.loads(message.payload) for message in self.sent if message.topic == "p/cam-01/front/events"]
@@ -132,6 +135,8 @@ class Scene:
             self.retained.pop(message.topic, None)
 
 
+NOTHING = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
+LETTERBOX = Letterbox(WIDTH, HEIGHT, WIDTH, HEIGHT, 1.0, 1.0, 0.0, 0.0)
 KNOWN = Known(LABELS, None)
 PICTURE = av.VideoFrame.from_ndarray(np.full((HEIGHT * 3 // 2, WIDTH), 128, np.uint8), format="yuv420p")
 
