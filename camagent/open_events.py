@@ -45,7 +45,10 @@ class OpenEvents:
 
 
 def left_behind(run_dir: Path) -> Iterator[tuple[str, tuple[EventObject, ...]]]:
-    """(camera, its open events) of the life before; their file is gone once the next one is asked for."""
+    """(camera, its open events) of the life before; their file is gone once the next one is asked for.
+
+    A file that cannot be removed is told: the life after this one ends its events a second time.
+    """
     for path in sorted(run_dir.glob(f"{_PREFIX}*{_SUFFIX}")):
         try:
             objects = _DECODER.decode(path.read_bytes())
@@ -53,4 +56,7 @@ def left_behind(run_dir: Path) -> Iterator[tuple[str, tuple[EventObject, ...]]]:
             log.warning("%s says nothing of the life before: %s", path, printable(exc))
             objects = ()
         yield path.name[len(_PREFIX) : -len(_SUFFIX)], objects
-        path.unlink(missing_ok=True)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as exc:
+            log.warning("%s stays: %s", path, exc.strerror or exc)
