@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from camagent.cli.fleet_status import QUIET_S, Inbox, listen
 from camagent.cli.fleet_view import lines_of
 from camagent.fleet import SILENT_S, SORTS, Fleet, summary
 from tests.support.agent import Agent, Listener, camagent, camera
@@ -164,6 +167,29 @@ def test_the_command(tmp_path: Path) -> None:
     assert [agent["name"] for agent in body["agents"]] == ["cam-02", "cam-01"]
     assert body["summary"]["seeing"] == 1
     assert [agent["name"] for agent in json.loads(troubled.stdout)["agents"]] == ["cam-02"]
+
+
+def test_it_listens_while_the_broker_sends_what_it_keeps_and_no_longer() -> None:
+    """Of many agents all states come first, then all of their cameras; what is published meanwhile never ends."""
+    inbox: Inbox = SimpleQueue()
+    over = threading.Event()
+
+    def broker() -> None:
+        for topic, payload in a_camera():
+            inbox.put((f"camagent/{topic}", payload, True))
+            over.wait(QUIET_S * 0.7)
+        while not over.wait(QUIET_S * 0.1):
+            inbox.put(("camagent/cam-01/front/health", camera_health(fps=1.0), False))
+
+    thread = threading.Thread(target=broker)
+    thread.start()
+    try:
+        (view,) = listen(Fleet("camagent"), inbox, [], wait_s=30.0).views(NOW)
+    finally:
+        over.set()
+        thread.join()
+    assert view.bundles, "the last that was kept"
+    assert view.cameras[0].fps == 1.0, "what is newer counts"
 
 
 def test_a_broker_that_is_not_there_and_one_that_lets_nobody_read(tmp_path: Path) -> None:

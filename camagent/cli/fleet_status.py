@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, TypeAlias
 
 import click
 
@@ -21,8 +21,9 @@ from camagent.errors import BrokerError, printable
 from camagent.fleet import SORTS, WANTED, AgentView, Fleet, summary
 from camagent.pipeline import Observer
 
+Inbox: TypeAlias = SimpleQueue[tuple[str, bytes, bool]]  # topic, payload, whether the broker had kept it
 SCHEMA = "camagent.fleet-status/1"
-QUIET_S = 1.0  # without a message: the broker has sent what it keeps
+QUIET_S = 1.0  # without one of the messages that the broker keeps: it has sent them all
 _POLL_S = 0.05
 
 
@@ -66,7 +67,7 @@ def _plain(views: Sequence[AgentView]) -> list[dict[str, Any]]:
 
 def _gather(mqtt: Mqtt, wait_s: float) -> Fleet:
     """What the broker keeps. Raises BrokerError."""
-    inbox: SimpleQueue[tuple[str, bytes]] = SimpleQueue()
+    inbox: Inbox = SimpleQueue()
     ended: list[BrokerError] = []
 
     def died(name: str, exc: BaseException) -> None:
@@ -74,9 +75,7 @@ def _gather(mqtt: Mqtt, wait_s: float) -> Fleet:
 
     logging.getLogger("camagent.mqtt").addHandler(logging.NullHandler())  # what goes wrong is told as the command's error
     topics = [f"{mqtt.prefix}/{topic}" for topic in WANTED]
-    observer = Observer(
-        mqtt, topics, SystemClock(), on_message=lambda topic, payload, _: inbox.put((topic, payload)), died=died
-    )
+    observer = Observer(mqtt, topics, SystemClock(), on_message=lambda *message: inbox.put(message), died=died)
     observer.start()
     try:
         reach(observer, time.monotonic)
@@ -85,13 +84,13 @@ def _gather(mqtt: Mqtt, wait_s: float) -> Fleet:
                 "the broker does not let this login read",
                 evidence={"topics": ", ".join(observer.denied)}, fix=f"allow it to read {printable(mqtt.prefix)}/#",
             )  # fmt: skip
-        return _listen(Fleet(mqtt.prefix), inbox, ended, wait_s)
+        return listen(Fleet(mqtt.prefix), inbox, ended, wait_s)
     finally:
         observer.stop()
 
 
-def _listen(fleet: Fleet, inbox: SimpleQueue[tuple[str, bytes]], ended: Sequence[BrokerError], wait_s: float) -> Fleet:
-    """Until nothing has come for a moment, at most `wait_s`."""
+def listen(fleet: Fleet, inbox: Inbox, ended: Sequence[BrokerError], wait_s: float) -> Fleet:
+    """Until nothing that was kept has come for a moment, at most `wait_s`. What is published meanwhile is newer, and counts."""
     end = time.monotonic() + wait_s
     quiet_at = time.monotonic() + QUIET_S
     with work_bar(stays_clear=False) as bar:
@@ -100,12 +99,11 @@ def _listen(fleet: Fleet, inbox: SimpleQueue[tuple[str, bytes]], ended: Sequence
             if ended:
                 raise ended[0]
             try:
-                topic, payload = inbox.get(timeout=_POLL_S)
+                topic, payload, kept = inbox.get(timeout=_POLL_S)
             except Empty:
                 continue
-            before = len(fleet)
             fleet.note(topic, payload)
-            if len(fleet) != before:
+            if kept:
                 quiet_at = time.monotonic() + QUIET_S
                 bar.update(task, description=f"{len(fleet)} agents")
     return fleet

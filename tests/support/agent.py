@@ -148,7 +148,7 @@ class Agent:
         self, folder: Path, port: int, cameras: str, *, mqtt: str = "", agent: str = "allow_unsigned = true", more: str = "",
         name: str = "cam-01", **environment: str,
     ) -> None:  # fmt: skip
-        """`name`: its id. `agent`, `mqtt`: further keys of these sections. `more`: other sections; [web] is off if not there."""
+        """`name`: its id. `agent`, `mqtt`: further keys of these sections. `more`: other sections, [web] off if not there."""
         self.folder, self.port, self.mqtt, self.agent_keys, self.name = folder, port, mqtt, agent, name
         self.more = more if "[web]" in more else '[web]\nlisten = ""\n' + more
         self.environment = {**os.environ, **environment}
