@@ -359,11 +359,14 @@ class Agent:
         names = [camera.name for camera in self.config.camera] if "detect" in self.config.commands.allow else []
         topics = [self.topics.of_camera(name, "cmd", "detect") for name in names]
         topics += [self.topics.of_agent("cmd", kind) for kind in ("bundle", "selftest") if kind in self.config.commands.allow]
-        self.mqtt.subscribe(topics)
+        self.mqtt.subscribe([*topics, *(self._group_topics() if "bundle" in self.config.commands.allow else ())])
+
+    def _group_topics(self) -> list[str]:
+        return [self.topics.of_group(name, "cmd", "bundle") for name in self.config.fleet.groups]
 
     def _command(self, topic: str, payload: bytes) -> None:
         """A command arrived, in the network thread: it is only noted, other threads obey."""
-        if topic == self.topics.of_agent("cmd", "bundle"):
+        if topic == self.topics.of_agent("cmd", "bundle") or topic in self._group_topics():
             self.orders.note(payload)
         if topic == self.topics.of_agent("cmd", "selftest") and self.bundles.tester is not None:
             self.bundles.tester.order(payload)

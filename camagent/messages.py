@@ -76,6 +76,10 @@ class Topics:
         """A topic below the agent."""
         return "/".join((self.root, *words))
 
+    def of_group(self, group: str, *words: str) -> str:
+        """A topic of all agents that have this group in their configuration; no agent is called `group`."""
+        return "/".join((self.prefix, "group", group, *words))
+
     def of_camera(self, camera: str, *words: str) -> str:
         """A topic below one of its cameras."""
         return "/".join((self.root, camera, *words))

@@ -43,7 +43,7 @@ ASSEMBLY = {
     "workbench",
 }  # only these import stages; steps and camera are the agent's own parts
 ABOVE = {"cli", "sinks", "__main__", "jobs", "control", "web", "selftest", "profiling", "comparing"}
-ABOVE |= {"unit", "installation", "support", "demo"}
+ABOVE |= {"unit", "installation", "support", "demo", "fleet"}
 
 ALLOWED_BETWEEN_STAGES = {("mqtt", "outbox"), ("mqtt", "messages")}
 PIPELINE_USERS = {"cli", "web", "control", "selftest", "pipeline"}

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 
 from camagent.clock import SystemClock
@@ -176,6 +177,40 @@ def test_damage_that_comes_over_tcp_as_well_proves_nothing(clips: Clips) -> None
     assert damaged(sample.facts)
     assert sample.facts.sound_over == ""
     assert [cause.fix_verified for cause in outcome.causes] == [None]
+
+
+def without_second_slices(clip: Path, to: Path) -> Path:
+    """The clip as a sender leaves it that loses the same part of every key frame."""
+    with av.open(str(clip)) as source, av.open(str(to), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            units, data = [], bytes(memoryview(packet)) if packet.size else b""
+            while data:
+                end = 4 + int.from_bytes(data[:4], "big")
+                units.append(data[:end])
+                data = data[end:]
+            kept = units if not packet.is_keyframe else units[:-1]
+            if not kept:
+                continue
+            made = av.Packet(b"".join(kept))
+            made.pts, made.dts, made.time_base, made.is_keyframe = packet.pts, packet.dts, packet.time_base, packet.is_keyframe
+            made.stream = stream
+            target.mux(made)
+    return to
+
+
+@pytest.mark.parametrize("through", ["file", "rtsp"])
+def test_damaged_key_frames_smear_what_lies_between_them(clips: Clips, tmp_path: Path, through: str) -> None:
+    """Few pictures are called damaged by the decoder, and all of them are."""
+    clip = without_second_slices(clips.make(fps=20, gop=20, slices=2), tmp_path / "smeared.mp4")
+    with ExitStack() as stack:
+        url = str(clip) if through == "file" else stack.enter_context(RtspCamera(clip)).url
+        sample, outcome = watched(url)
+    facts = sample.facts
+    assert facts.damaged_keys == facts.key_frames >= 2
+    assert facts.corrupt < 0.2 * facts.decoded, "by their number alone they would pass for a glitch"
+    assert "packet-loss-smear" in {name for cause in outcome.causes for name in (cause.id, *cause.alternatives)}
+    assert outcome.causes[0].evidence["damaged_key_frames"] == f"{facts.damaged_keys} of {facts.key_frames}"
 
 
 def test_a_running_reader_is_watched_without_a_second_session(clips: Clips) -> None:

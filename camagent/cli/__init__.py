@@ -32,6 +32,7 @@ COMMANDS: Mapping[str, Place] = MappingProxyType({
     "bundle": Place("camagent.cli.bundle", "Build, sign, verify, install and send model bundles."),
     "config": Place("camagent.cli.config", "Check, show and document the configuration."),
     "demo": Place("camagent.cli.demo", "See the whole thing work: camera, model, broker and page, with nothing to install."),
+    "fleet": Place("camagent.cli.fleet", "Look at many cameras at once."),
     "infer": Place("camagent.cli.infer", "Run a bundle on pictures, videos or an RTSP stream."),
     "key": Place("camagent.cli.key", "Make and show signing keys."),
     "model": Place("camagent.cli.model", "Look into model files, make them faster, convert and compare them."),

@@ -12,38 +12,29 @@ from types import MappingProxyType
 from typing import Any
 
 import click
-import msgspec
 
-from camagent import config_file, language
+from camagent import language
+from camagent.cli.broker import broker_options, mqtt_of, reach
 from camagent.clock import SystemClock
-from camagent.config import Mqtt
 from camagent.errors import BrokerError, printable
 from camagent.pipeline import Observer
 
 _WAITING = 1000  # messages; more than a terminal can show
 _POLL_S = 0.2
-CONNECT_S = 10.0
 _JPEG = b"\xff\xd8\xff"
 
 
 @click.command(epilog="Example: camagent watch --url mqtt://192.168.1.10 --camera front")
-@click.option("-c", "--config", "path", type=click.Path(path_type=Path), help="Take broker, prefix and login from this file.")
-@click.option("--url", help="Broker. Default: mqtt://127.0.0.1:1883, or the configuration's.")
-@click.option("--prefix", help="Topic prefix. Default: camagent, or the configuration's.")
-@click.option("--username", default="", help="Broker user.")
-@click.option("--password-file", type=click.Path(path_type=Path), help="File with the password.")
-@click.option("--ca-file", type=click.Path(path_type=Path), help="CA of the broker's certificate.")
+@broker_options
 @click.option("--camera", help="Only this camera.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per message and line: topic and body.")
 @click.option("--seconds", type=click.FloatRange(0), help="Stop after this time.")
 def command(
-    path: Path | None, url: str | None, prefix: str | None, username: str, password_file: Path | None, ca_file: Path | None,
-    camera: str | None, as_json: bool, seconds: float | None,
+    path: Path | None, url: str | None, prefix: str | None, username: str | None, password_file: Path | None,
+    ca_file: Path | None, camera: str | None, as_json: bool, seconds: float | None,
 ) -> None:  # fmt: skip
     """Show detections, events, counts, states and reasons of every agent behind a broker, live. Ctrl-C ends it."""
-    mqtt = config_file.load(path).config.mqtt if path else Mqtt()
-    changes = {"url": url, "prefix": prefix, "username": username or None, "password_file": password_file, "ca_file": ca_file}
-    mqtt = msgspec.structs.replace(mqtt, **{key: value for key, value in changes.items() if value is not None})
+    mqtt = mqtt_of(path, url=url, prefix=prefix, username=username, password_file=password_file, ca_file=ca_file)
     inbox: Queue[tuple[str, bytes]] = Queue(_WAITING)
     lost = [0]
 
@@ -62,7 +53,7 @@ def command(
     observer = Observer(mqtt, [f"{mqtt.prefix}/#"], SystemClock(), on_message=receive, died=died)
     observer.start()
     try:
-        _reach(observer)
+        reach(observer, time.monotonic)
         end = None if seconds is None else time.monotonic() + seconds
         while not ended and (end is None or time.monotonic() < end):
             try:
@@ -77,19 +68,6 @@ def command(
         raise ended[0]
     if lost[0]:
         click.echo(f"note: {lost[0]} messages came faster than they could be shown", err=True)
-
-
-def _reach(observer: Observer) -> None:
-    """Waits for the subscription; a broker that turns us away is told at once, not after the whole time."""
-    end = time.monotonic() + CONNECT_S
-    while True:
-        try:
-            observer.wait_subscribed(_POLL_S)
-        except BrokerError:
-            if observer.status.code is not None or time.monotonic() > end:
-                raise
-        else:
-            return
 
 
 def _is_news(topic: str, payload: bytes, counted: set[str]) -> bool:

@@ -90,6 +90,8 @@ class Watcher:
             decoded=len(tap.arrivals),
             decoder_errors=after.decoder_errors - before.decoder_errors,
             corrupt=after.corrupt - before.corrupt,
+            key_frames=after.key_frames - before.key_frames,
+            damaged_keys=after.damaged_keys - before.damaged_keys,
             reconnects=after.reconnects - before.reconnects,
             key_interval=after.key_interval,
             transport=self.camera.transport if is_live(self.camera) else "",
@@ -194,6 +196,8 @@ def _of_file(source: Source, clock: Clock, tell: Tell) -> LiveSample:
         decoded=count,
         decoder_errors=status.decoder_errors,
         corrupt=status.corrupt,
+        key_frames=status.key_frames,
+        damaged_keys=status.damaged_keys,
         key_interval=status.key_interval,
         pts=tuple(pts),
     )

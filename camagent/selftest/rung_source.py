@@ -80,6 +80,8 @@ def _measured(facts: SourceFacts) -> dict[str, Value]:
         "decoder_errors": facts.decoder_errors, "damaged": facts.corrupt + facts.decoder_errors,
         "reconnects": facts.reconnects, "overloads": facts.overloads, "different_pictures": len(set(facts.fingerprints)),
     }  # fmt: skip
+    if facts.damaged_keys:
+        measured["damaged_key_frames"] = f"{facts.damaged_keys} of {facts.key_frames}"
     if facts.key_interval is not None:
         measured["key_interval"] = round(facts.key_interval, 2)
     if facts.transport:

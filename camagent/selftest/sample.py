@@ -19,6 +19,8 @@ class SourceFacts:
     decoded: int = 0
     decoder_errors: int = 0
     corrupt: int = 0  # frames that the decoder itself calls damaged
+    key_frames: int = 0
+    damaged_keys: int = 0  # of these, as the decoder says
     reconnects: int = 0
     key_interval: float | None = None  # seconds between key frames; None where fewer than two were seen
     transport: str = ""  # tcp | udp | auto; "" for files
@@ -39,9 +41,11 @@ class LiveSample:
 MOST_FRAMES = 8
 
 SMEAR_SHARE, SMEAR_PICTURES = 0.2, 10  # damaged among all: a short glitch of the network stays below
+SMEAR_KEYS = 2  # damaged, and every other one of all: the pictures between them are smeared, and no decoder says so
 
 
 def damaged(facts: SourceFacts) -> bool:
     """Whether the decoder complains of so many pictures that the stream is what is wrong."""
     count = facts.corrupt + facts.decoder_errors
-    return count >= SMEAR_PICTURES and count >= SMEAR_SHARE * (facts.decoded + facts.decoder_errors)
+    many = count >= SMEAR_PICTURES and count >= SMEAR_SHARE * (facts.decoded + facts.decoder_errors)
+    return many or (facts.damaged_keys >= SMEAR_KEYS and 2 * facts.damaged_keys >= facts.key_frames)

@@ -20,6 +20,7 @@ from camagent.sources.pacing import WAITED_S, Gathered, KeyPlan, Overload, Pacer
 from camagent.sources.status import Tally
 from camagent.sources.tap import Tap
 from camagent.sources.timing import Arrival, FrameClock, taken_from_prft
+from camagent.sources.units import Joiner
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -69,8 +70,9 @@ class Session:
         tally.key_frames_only = False
 
     def packets(self) -> Iterator[Packet]:
-        """The stream's packets; the last one is empty and empties the decoder."""
-        return self._container.demux(self._stream)
+        """The stream's packets, one per picture; the last one is empty and empties the decoder."""
+        packets = self._container.demux(self._stream)
+        return packets if self._gathered is None else Joiner(self._tally.codec).joined(packets)
 
     @property
     def rate(self) -> float | None:
@@ -199,8 +201,11 @@ class Session:
 
     def _is_good(self, decoded: Decoded) -> bool:
         """Counts a frame; False for a damaged one."""
+        is_key = decoded.picture.key_frame
+        self._tally.key_frames += is_key
         if decoded.picture.is_corrupt:
             self._tally.corrupt += 1
+            self._tally.damaged_keys += is_key
             return False
         if self.first_good is None:
             self.first_good = decoded.arrival.at

@@ -25,6 +25,8 @@ class SourceStatus:
     decoded: int = 0
     decoder_errors: int = 0  # packets that the decoder refused or that never became a frame
     corrupt: int = 0  # frames that came out damaged and were not handed over
+    key_frames: int = 0  # that came out
+    damaged_keys: int = 0  # of these: damaged, and with them all that follows up to the next one
     overloads: int = 0  # times the decoder could not keep up and skipped to a key frame
     reconnects: int = 0  # sessions opened after the first one
     unreadable: int = 0  # files of a folder that are no pictures
@@ -46,7 +48,9 @@ class SourceStatus:
         return replace(self, **sums) if any(sums[name] != getattr(self, name) for name in _COUNTERS) else self
 
 
-_COUNTERS = ("packets", "decoded", "decoder_errors", "corrupt", "overloads", "reconnects", "unreadable")
+_COUNTERS = (
+    "packets", "decoded", "decoder_errors", "corrupt", "key_frames", "damaged_keys", "overloads", "reconnects", "unreadable",
+)  # fmt: skip
 
 
 class Tally:
@@ -58,7 +62,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.packets = self.decoded = self.decoder_errors = self.corrupt = self.overloads = 0
-        self.sessions = self.unreadable = 0
+        self.key_frames = self.damaged_keys = self.sessions = self.unreadable = 0
         self.last_frame: float | None = None
         self.codec = self.decoder = self.decoder_error = self.decoder_note = self.pixels = ""
         self.width = self.height = 0
@@ -102,6 +106,8 @@ class Tally:
             decoded=self.decoded,
             decoder_errors=self.decoder_errors,
             corrupt=self.corrupt,
+            key_frames=self.key_frames,
+            damaged_keys=self.damaged_keys,
             overloads=self.overloads,
             reconnects=max(self.sessions - 1, 0),
             unreadable=self.unreadable,

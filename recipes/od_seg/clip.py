@@ -25,6 +25,7 @@ def write_clip(
         with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as target:
             stream = target.add_stream("libx264", rate=fps)
             stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+            stream.thread_type = "FRAME"  # PyAV's own choice cuts pictures into slices, which costs bits and no camera does
             stream.bit_rate = bits
             stream.gop_size = fps * 2
             stream.options = {"preset": "slow", "maxrate": str(bits), "bufsize": str(bits), "profile": "main"}

@@ -146,10 +146,10 @@ class Agent:
 
     def __init__(
         self, folder: Path, port: int, cameras: str, *, mqtt: str = "", agent: str = "allow_unsigned = true", more: str = "",
-        **environment: str,
+        name: str = "cam-01", **environment: str,
     ) -> None:  # fmt: skip
-        """`agent`, `mqtt`: further keys of these sections. `more`: further sections; [web] is off unless it is among them."""
-        self.folder, self.port, self.mqtt, self.agent_keys = folder, port, mqtt, agent
+        """`name`: its id. `agent`, `mqtt`: further keys of these sections. `more`: other sections, [web] off if not there."""
+        self.folder, self.port, self.mqtt, self.agent_keys, self.name = folder, port, mqtt, agent, name
         self.more = more if "[web]" in more else '[web]\nlisten = ""\n' + more
         self.environment = {**os.environ, **environment}
         self.path = folder / "camagent.toml"
@@ -161,7 +161,7 @@ class Agent:
 
     def write(self, cameras: str) -> None:
         self.path.write_text(
-            f'[agent]\nid = "cam-01"\nstate_dir = "{self.folder}/state"\n{self.agent_keys}\n'
+            f'[agent]\nid = "{self.name}"\nstate_dir = "{self.folder}/state"\n{self.agent_keys}\n'
             f'[mqtt]\nurl = "mqtt://127.0.0.1:{self.port}"\n{self.mqtt}\n{self.more}\n{cameras}\n'
         )
 

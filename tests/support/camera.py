@@ -70,12 +70,15 @@ class Clips:
 
     def make(
         self, codec: str = "h264", *, size: str = "640x360", fps: int = 10, gop: int = 10, seconds: float = 4,
-        bframes: int = 0, suffix: str = "",
+        bframes: int = 0, suffix: str = "", slices: int = 1,
     ) -> Path:  # fmt: skip
         suffix = suffix or ("mkv" if codec == "mjpeg" else "mp4")
-        path = self._folder / f"{codec}-{size}-{fps}-{gop}-{seconds}-{bframes}.{suffix}"
+        path = self._folder / f"{codec}-{size}-{fps}-{gop}-{seconds}-{bframes}-{slices}.{suffix}"
         if not path.exists():
             gop_options = [] if codec == "mjpeg" else ["-g", str(gop), "-bf", str(bframes)]
+            if slices > 1:
+                small_blocks = ":ctu=16" if codec == "h265" else ""  # a slice is at least a row of them
+                gop_options += [CODECS[codec][-2], f"{CODECS[codec][-1]}:slices={slices}{small_blocks}"]
             source = f"testsrc2=size={size}:rate={fps}:duration={seconds}"
             command = ["ffmpeg", "-v", "error", "-y", "-f", "lavfi", "-i", source, "-pix_fmt", "yuv420p", "-threads", "1"]
             subprocess.run([*command, *CODECS[codec], *gop_options, str(path)], check=True, timeout=120)

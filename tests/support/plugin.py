@@ -66,6 +66,14 @@ class Freezer(Hanger):
         ctypes.PyDLL(None).sleep(3600)
 
 
+class Weak(Counting):
+    # fails on one device of many
+
+    def fail(self):
+        if os.environ.get("WEAK"):
+            raise BackendError("the NPU says no", evidence={"returned": -1, "expected": 0}, fix="ask the NPU")
+
+
 class Defective(Counting):
     def fail(self):
         raise ZeroDivisionError("a defect in a vendor's binding")
@@ -74,6 +82,7 @@ _POINTS = """[camagent.backends]
 killer = failing_backends:Killer
 stumbler = failing_backends:Stumbler
 defective = failing_backends:Defective
+weak = failing_backends:Weak
 raiser = failing_backends:Raiser
 blank = failing_backends:Blank
 hanger = failing_backends:Hanger
