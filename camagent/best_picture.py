@@ -54,6 +54,10 @@ class BestPictures:
         self._best[track.id] = worth(track, width, height)
         self._next = now + EVERY_S
 
+    def failed(self, now: float) -> None:
+        """None could be made: not tried again with every frame."""
+        self._next = now + EVERY_S
+
     def forget(self, ids: Iterable[int]) -> None:
         """These objects are gone."""
         for number in ids:

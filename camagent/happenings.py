@@ -206,6 +206,7 @@ class Happenings:
             if not errors["SNAPSHOT_FAILED"]:
                 log.error("%s: no snapshot can be made: %s", self._camera.name, exc)  # noqa: TRY400  a sentence
             errors["SNAPSHOT_FAILED"] += 1
+            self._pictures.failed(now)
             return None
         self._pictures.took(best, frame.width, frame.height, now)
         keeps = self._camera.retain_snapshots

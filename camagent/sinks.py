@@ -111,7 +111,10 @@ def snapshot(frame: Frame, mark: Mark, scale: int = _SNAPSHOT_SCALE) -> bytes:
 
     `scale`: FFmpeg's for mjpeg, 2 (best) to 31. Of an odd side the last line is left out. Raises OSError, ValueError.
     """
-    made = jpeg_picture(cast("av.VideoFrame", frame.picture))
+    try:
+        made = jpeg_picture(cast("av.VideoFrame", frame.picture))
+    except av.FFmpegError as exc:
+        raise OSError(f"the picture cannot be read: {exc.strerror}") from exc
     strokes = max(_LEAST_LETTERS if mark.text.isascii() else _LEAST_STROKES, min(made.width, made.height) / 900)
     color = _color(mark.class_id)
     levels = cv2.cvtColor(np.array([[color]], np.uint8), cv2.COLOR_BGR2YCrCb)[0, 0]

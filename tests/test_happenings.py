@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import av
 import jsonschema
 import pytest
 
@@ -253,3 +254,15 @@ def test_without_snapshots_no_event_claims_to_have_one(scene: Scene) -> None:
     scene.look(track(), after=11)
     assert not any(body["after"]["has_snapshot"] for body in scene.events())
     assert not scene.snapshots()
+
+
+def test_a_picture_that_cannot_be_made_costs_no_event_and_is_tried_once_a_second(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, snapshots=True)
+    scene.picture = av.VideoFrame(64, 1, "yuv444p")
+    scene.happenings.follow(KNOWN)
+    for _ in range(30):
+        scene.look(track())
+    scene.look(ended=[1])
+    check(scene.events())
+    assert not any(body["after"]["has_snapshot"] for body in scene.events())
+    assert 2 <= scene.counters.errors["SNAPSHOT_FAILED"] <= 4

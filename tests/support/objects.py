@@ -86,6 +86,7 @@ class Scene:
         self.sent: list[Message] = []
         self.retained: dict[str, bytes] = {}
         self.tracker = tracker or Script()
+        self.picture = PICTURE
         topics = Topics("p", "cam-01")
         self.kept = KeptTopics(memory or Memory(), topics, self._take, self.clock.monotonic)
         camera = Camera(name="front", url="rtsp://127.0.0.1/x", **keys)
@@ -100,7 +101,7 @@ class Scene:
         self.happenings.see(self.result(NOTHING, seen(*tracks, missed=missed, ended=ended)), LABELS)
 
     def frame(self) -> Frame:
-        return Frame(PICTURE, None, self.clock.wall(), "arrival", self.clock.now, 0.0)
+        return Frame(self.picture, None, self.clock.wall(), "arrival", self.clock.now, 0.0)
 
     def result(self, found: Detections, tracks: Tracks | None = None) -> Result:
         return Result(self.frame(), found, StageCounts(), Latency(0, 0, 0, 0, 0), LETTERBOX, tracks=tracks)
