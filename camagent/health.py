@@ -103,7 +103,7 @@ class CameraCounters:
         self._started = monotonic()
         self._buckets: deque[Bucket] = deque(maxlen=round(self.window_s / _BUCKET_S) + 1)
         self._unanswered: float | None = None  # when the oldest message was made of those since the broker's last answer
-        self._published = self._inferred = 0
+        self._published = self._inferred = self._tracked = 0
         # sums of the buckets before the newest, and that one: replaced together, so that no reader counts one twice
         self._past: tuple[list[float], Bucket | None] = ([0] * len(_SUMS), None)
         self.outcomes: Counter[str] = Counter({"acknowledged": 0, "refused": 0})
@@ -119,6 +119,10 @@ class CameraCounters:
         bucket.score_max = max(bucket.score_max, counts.score_max)
         bucket.sums = list(map(add, bucket.sums, (*_funnel_of(counts), *_latency_of(latency))))
         self._inferred += 1
+
+    def tracked(self, objects: int) -> None:
+        """So many objects that are certain were found in the frame that was just counted."""
+        self._tracked += objects
 
     def published(self, *, answered: bool = False) -> None:
         """One result was handed to delivery; `answered`: the broker is to acknowledge it."""
@@ -144,7 +148,7 @@ class CameraCounters:
         past, bucket = self._past
         sums = past if bucket is None else map(add, past, bucket.sums)
         stages = {name: int(value) for name, value in zip(FUNNEL, sums, strict=False)}
-        return {**stages, "inferred": self._inferred, "tracked": 0, "published": self._published}
+        return {**stages, "inferred": self._inferred, "tracked": self._tracked, "published": self._published}
 
     @property
     def spent_s(self) -> dict[str, float]:

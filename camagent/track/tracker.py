@@ -8,13 +8,13 @@ what may start a track and what may keep one alive; no score falls between two o
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from math import ceil
 
 import numpy as np
 
-from camagent.frame import Detections, IntArray, Track, Tracks
+from camagent.frame import Detections, IntArray, Result, Track, Tracks, detections_of, numbered
 from camagent.track.assignment import assign
 from camagent.track.cadence import Cadence
 from camagent.track.motion import Array, begin, correct, nobody, predict
@@ -90,6 +90,19 @@ class Tracker:
         self._begin(sight, pairs)
         certain = sorted((track for track in tracks if track is not None), key=lambda track: track.id)
         return Tracks(tuple(certain), missed, ended)
+
+    def follow(self, result: Result, at: float | None = None) -> Result:
+        """The result with its tracks, and with ids at its detections; as it is where it has none.
+
+        `at` instead of when the frame came: of a file that is read faster than it was taken, the file's own time.
+        """
+        found = detections_of(result.outcome)
+        if found is None:
+            return result
+        frame = result.frame
+        moment = frame.arrived if at is None else at
+        tracks = self.update(found, result.faint, moment, pts=frame.pts, size=(frame.width, frame.height))
+        return replace(result, outcome=numbered(result.outcome, tracks), tracks=tracks)
 
     def flush(self) -> tuple[int, ...]:
         """Gives everything up, as when the model changes or detection is switched off: ids of certain objects that end now."""
