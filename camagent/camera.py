@@ -315,7 +315,7 @@ class CameraRunner:
         """With the tracks of its objects. Another model's classes are other ones: what its predecessor saw ends."""
         gone = () if loaded is self._followed else self._tracker.flush()
         self._followed = loaded
-        result = self._tracker.follow(result)
+        result = self._tracker.follow(result, sure=loaded.steps.rule.sure_score)
         if result.tracks is None:
             return result
         self.counters.tracked(len(result.tracks.found))
