@@ -126,7 +126,7 @@ class Tracker:
         staying = set(kept)
         ended = tuple(life.id for row, life in enumerate(self._lives) if row not in staying and life.id is not None)
         self._lives = [self._lives[row] for row in kept]
-        self._motion = self._motion.rows(np.array(kept, np.intp))
+        self._motion = self._motion.rows(kept)
         return ended
 
     def _is_gone(self, life: _Life, *, has_left: bool) -> bool:
@@ -158,7 +158,7 @@ class Tracker:
         boxes = sight.boxes[rows]
         if not len(tracks) or not len(boxes):
             return {}
-        rule, motion = self._rule, self._motion.rows(np.array(tracks, np.intp))
+        rule, motion = self._rule, self._motion.rows(tracks)
         own = np.array([self._lives[track].class_id for track in tracks])
         alike = own[:, None] == sight.class_ids[None, rows]
         predicted = motion.boxes()
@@ -177,9 +177,9 @@ class Tracker:
         """Moves the tracks that found something to where it is, and makes those certain that have shown to be."""
         if not pairs:
             return
-        order = np.array(list(pairs), np.intp)
-        at = correct(self._motion.rows(order), sight.boxes[list(pairs.values())], self._rule)
-        self._motion = self._motion.replaced(order, at)
+        tracks = list(pairs)
+        at = correct(self._motion.rows(tracks), sight.boxes[list(pairs.values())], self._rule)
+        self._motion = self._motion.replaced(tracks, at)
         now = self._cadence.now
         for track, row in pairs.items():
             life = self._lives[track]
@@ -237,6 +237,6 @@ def _told(life: _Life, sight: _Sight, row: int) -> Track | None:
     """The object as this frame shows it; None while it is not certain."""
     if life.id is None:
         return None
-    x1, y1, x2, y2 = (float(value) for value in sight.boxes[row])
+    x1, y1, x2, y2 = sight.boxes[row].tolist()
     index = row if row < sight.strong else None
     return Track(life.id, life.class_id, sight.scores[row], (x1, y1, x2, y2), sight.zones[row], index)
