@@ -15,6 +15,7 @@ from camagent.frame import Candidates, Detections, FloatArray, InstanceMask, Let
 Nms = Callable[[Candidates, float], NDArray[np.intp]]
 Cut = Callable[[MaskParts, NDArray[np.intp], FloatArray, Letterbox], tuple[InstanceMask, ...]]
 FAINT_SHARE = 0.5  # of min_score: what scores less than this is no sign of an object that was there a moment ago
+SURE_SHARE = 0.5  # of the way from min_score to 1: what scores more is hardly a false alarm
 FAINT_LIMIT = 200  # a model whose whole grid lies above that share (tried: a collapsed int8 scale) must not cost more than this
 ANCHORS: dict[Anchor, tuple[float, float]] = {"bottom-center": (0.5, 1.0), "center": (0.5, 0.5), "top-center": (0.5, 0.0)}
 
@@ -43,6 +44,11 @@ class FilterRule:
     def decode_score(self) -> float:
         """The threshold that a detection head is asked for."""
         return self.min_score if self.faint_score is None else min(self.min_score, self.faint_score)
+
+    @property
+    def sure_score(self) -> float:
+        """A score that a tracker need not see often to believe it."""
+        return self.min_score + (1 - self.min_score) * SURE_SHARE
 
 
 def for_tracking(rule: FilterRule) -> FilterRule:

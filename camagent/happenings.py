@@ -40,8 +40,8 @@ _LETTERS = string.ascii_lowercase + string.digits
 class Follower(Protocol):
     """Tells what is one thing over several frames; see track.Tracker."""
 
-    def follow(self, result: Result) -> Result:
-        """The result with its tracks; as it is where it has no boxes."""
+    def follow(self, result: Result, *, sure: float) -> Result:
+        """The result with its tracks; as it is where it has no boxes. `sure`: a score that false alarms hardly have."""
         ...
 
     def flush(self) -> Sequence[int]:
@@ -67,6 +67,7 @@ class Known:
     labels: Sequence[str]  # by class id
     wanted: Collection[int] | None  # class ids that the filter lets through; None: all
     gives_boxes: bool = True
+    sure: float = 1.0  # a score that false alarms hardly have
 
 
 def new_id(frame_time: float) -> str:
@@ -88,6 +89,7 @@ class Happenings:
         self._anew = threading.Event()
         self._seen_at = outlet.clock.monotonic()
         self._every_s = 1 / camera.fps  # between two frames that a model has seen
+        self._sure = 1.0
         self._began = False  # a first word was said of what is kept
         self._picture_expires: float | None = None  # monotonic; of the one that the broker keeps
 
@@ -99,8 +101,8 @@ class Happenings:
         if loaded is None:
             self.follow(None)
         else:
-            task, rule = loaded.steps.manifest.task, loaded.steps.rule
-            self.follow(Known(loaded.author.labels, rule.class_ids, gives_boxes=task.startswith("detect")))
+            boxes, rule = loaded.steps.manifest.task.startswith("detect"), loaded.steps.rule
+            self.follow(Known(loaded.author.labels, rule.class_ids, gives_boxes=boxes, sure=rule.sure_score))
 
     def follow(self, known: Known | None) -> None:
         """Another model looks from now on, or none: what the one before saw has ended, and its labels may be gone."""
@@ -108,6 +110,7 @@ class Happenings:
         if known is None and self._began:
             return  # none for a while: the counts stand at 0
         self._began = True
+        self._sure = 1.0 if known is None else known.sure
         found = (
             places(known.labels, slugs(known.labels), known.wanted, [zone.name for zone in self._camera.zone])
             if known is not None and known.gives_boxes
@@ -122,7 +125,7 @@ class Happenings:
 
     def track(self, result: Result) -> Result:
         """The result with its tracks; as it is where the model finds no boxes."""
-        result = self._tracker.follow(result)
+        result = self._tracker.follow(result, sure=self._sure)
         if result.tracks is not None:
             self._counters.tracked(len(result.tracks.found))
         return result

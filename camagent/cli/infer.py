@@ -101,7 +101,9 @@ def _one_input(
         seq = 0
         frames = named_frames(source, camera, damaged=_tell_damaged)
         for seq, (name, frame) in enumerate(islice(frames, limit), 1):
-            result = steps.run(frame) if name else tracker.follow(steps.run(frame, rule=followed), _moment(frame, place))
+            result = steps.run(frame, rule=None if name else followed)
+            if not name:
+                result = tracker.follow(result, at=_moment(frame, place), sure=followed.sure_score)
             if trace:
                 trace.frame(author.camera, result, monotonic())
             bodies = [body_of(result, part, author, seq, frame.frame_time, rle=RLE) for part in outcome_parts(result.outcome)]

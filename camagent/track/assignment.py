@@ -17,9 +17,17 @@ def assign(rows: Sequence[Edges], columns: int) -> list[int | None]:
     Successive shortest augmenting paths with potentials (Jonker and Volgenant, Computing 38, 1987; Tomizawa, Networks 1, 1971),
     over the pairs that are possible only: of 100 objects in a crowd each has a handful of neighbours.
     """
+    wanted = [0] * columns
+    for edges in rows:
+        for column in edges:
+            wanted[column] += 1
     matching = _Matching(rows, columns)
-    for row in range(len(rows)):
-        matching.extend(row)
+    for row, edges in enumerate(rows):
+        only = next(iter(edges)) if len(edges) == 1 else None
+        if only is not None and wanted[only] == 1:  # who stands apart is nobody's rival: most of a picture
+            matching.column_of[row] = only
+        else:
+            matching.extend(row)
     return [column if column < columns else None for column in matching.column_of]
 
 

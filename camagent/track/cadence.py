@@ -16,12 +16,8 @@ class Cadence:
         """No frame yet."""
         self.now = float("-inf")  # seconds of the caller's clock, never going back
         self._pts: float | None = None
+        self.interval = 0.0  # seconds between frames, as usual of late; 0 before the second
         self._gaps: deque[float] = deque(maxlen=_GAPS)
-
-    @property
-    def interval(self) -> float:
-        """Seconds between frames, as usual of late; 0 before the second."""
-        return median(self._gaps) if self._gaps else 0.0
 
     def step(self, at: float, pts: float | None) -> float:
         """A frame came at `at`; the seconds since the one before, by its own time line where that can be believed."""
@@ -29,5 +25,6 @@ class Cadence:
         by_pts = None if pts is None or self._pts is None else pts - self._pts
         if self.now > float("-inf"):
             self._gaps.append(gap)
+            self.interval = median(self._gaps)
         self.now, self._pts = max(at, self.now), pts
         return by_pts if by_pts is not None and by_pts >= 0 and abs(by_pts - gap) <= _AGREES_S else gap

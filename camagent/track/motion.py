@@ -9,6 +9,7 @@ and Kirubarajan, Estimation with Applications to Tracking and Navigation, 2001, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,16 +24,21 @@ _POSITION, _SIZE = slice(0, 2), slice(2, 4)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Motion:
-    """n tracks: (n, 4) each, columns centre x, centre y, width, height; pixels, seconds."""
+    """n tracks, in one array because small arrays cost by their number: pixels, seconds.
 
-    place: Array
-    speed: Array
-    place_var: Array
-    both_var: Array  # covariance of place and speed
-    speed_var: Array
+    (n, 5, 4): place, speed, the place's variance, its covariance with the speed, the speed's variance; each of centre x,
+    centre y, width and height.
+    """
+
+    state: Array
 
     def __len__(self) -> int:
-        return len(self.place)
+        return len(self.state)
+
+    @property
+    def place(self) -> Array:
+        """(n, 4) centre x, centre y, width, height."""
+        return self.state[:, 0]
 
     def boxes(self) -> Array:
         """(n, 4) x1 y1 x2 y2."""
@@ -45,68 +51,73 @@ class Motion:
 
     def doubt(self, most: float) -> Array:
         """(n, 2) standard deviation of the centre's x and y, pixels, at most `most` times the longer side."""
-        deviation: Array = np.minimum(np.sqrt(self.place_var[:, _POSITION]), most * self.size())
+        deviation: Array = np.minimum(np.sqrt(self.state[:, 2, _POSITION]), most * self.size())
         return deviation
 
-    def rows(self, chosen: NDArray[np.intp]) -> Motion:
+    def rows(self, chosen: Sequence[int]) -> Motion:
         """Some of the tracks."""
-        return Motion(*(getattr(self, name)[chosen] for name in self.__slots__))
+        return Motion(self.state[np.array(chosen, np.intp)])
 
-    def replaced(self, chosen: NDArray[np.intp], by: Motion) -> Motion:
+    def replaced(self, chosen: Sequence[int], by: Motion) -> Motion:
         """These tracks, with others in the place of some."""
-        made = Motion(*(getattr(self, name).copy() for name in self.__slots__))
-        for name in self.__slots__:
-            getattr(made, name)[chosen] = getattr(by, name)
-        return made
+        made = self.state.copy()
+        made[np.array(chosen, np.intp)] = by.state
+        return Motion(made)
 
     def join(self, other: Motion) -> Motion:
         """These tracks and then the others."""
-        return Motion(*(np.concatenate([getattr(self, name), getattr(other, name)]) for name in self.__slots__))
+        return Motion(np.concatenate([self.state, other.state]))
 
 
 def nobody() -> Motion:
     """No tracks."""
-    return Motion(*(np.zeros((0, 4)) for _ in Motion.__slots__))
+    return Motion(np.zeros((0, 5, 4)))
 
 
 def begin(boxes: Array, rule: TrackRule) -> Motion:
     """Tracks of boxes (n, 4) x1 y1 x2 y2 that were seen once: they may go anywhere."""
     seen = _measured(boxes)
     size = _longer(seen)
-    speed_var = (size * rule.first_speed) ** 2 * np.array([1.0, 1.0, rule.resize**2, rule.resize**2])
-    noise = np.broadcast_to((size * rule.noise) ** 2, seen.shape)
-    return Motion(seen, np.zeros_like(seen), noise.copy(), np.zeros_like(seen), speed_var)
+    state = np.zeros((len(boxes), 5, 4))
+    state[:, 0] = seen
+    state[:, 2] = (size * rule.noise) ** 2
+    state[:, 4] = (size * rule.first_speed) ** 2 * _per_axis(rule)
+    return Motion(state)
 
 
 def predict(motion: Motion, dt: float, rule: TrackRule, known: NDArray[np.bool_]) -> Motion:
     """The tracks `dt` seconds later. Of those that are not `known` any more (lost) the size stays as it is."""
-    speed = motion.speed.copy()
-    speed[~known, _SIZE] = 0.0
-    place = motion.place + speed * dt
+    state = motion.state.copy()
+    state[~known, 1, _SIZE] = 0.0
+    unrest = (motion.size() * rule.unrest) ** 2 * _per_axis(rule)
+    place, speed, place_var, both_var, speed_var = (state[:, kind] for kind in range(5))
+    place += speed * dt
     place[:, _SIZE] = np.maximum(place[:, _SIZE], _LEAST_SIDE)
-    unrest = (_longer(motion.place) * rule.unrest) ** 2 * np.array([1.0, 1.0, rule.resize**2, rule.resize**2])
-    return Motion(
-        place,
-        speed,
-        motion.place_var + 2 * dt * motion.both_var + dt**2 * motion.speed_var + unrest * dt**3 / 3,
-        motion.both_var + dt * motion.speed_var + unrest * dt**2 / 2,
-        motion.speed_var + unrest * dt,
-    )
+    place_var += 2 * dt * both_var + dt**2 * speed_var + unrest * (dt**3 / 3)
+    both_var += dt * speed_var + unrest * (dt**2 / 2)
+    speed_var += unrest * dt
+    return Motion(state)
 
 
 def correct(motion: Motion, boxes: Array, rule: TrackRule) -> Motion:
     """The tracks after each was seen at its box, (n, 4) x1 y1 x2 y2."""
     seen = _measured(boxes)
-    surprise = seen - motion.place
-    spread = motion.place_var + (_longer(seen) * rule.noise) ** 2
-    gain, speed_gain = motion.place_var / spread, motion.both_var / spread
-    return Motion(
-        motion.place + gain * surprise,
-        motion.speed + speed_gain * surprise,
-        (1 - gain) * motion.place_var,
-        (1 - gain) * motion.both_var,
-        motion.speed_var - speed_gain * motion.both_var,
-    )
+    state = motion.state.copy()
+    place, speed, place_var, both_var, speed_var = (state[:, kind] for kind in range(5))
+    surprise = seen - place
+    spread = place_var + (_longer(seen) * rule.noise) ** 2
+    gain, speed_gain = place_var / spread, both_var / spread
+    place += gain * surprise
+    speed += speed_gain * surprise
+    speed_var -= speed_gain * both_var
+    place_var *= 1 - gain
+    both_var *= 1 - gain
+    return Motion(state)
+
+
+def _per_axis(rule: TrackRule) -> Array:
+    """Sizes change less than places."""
+    return np.array([1.0, 1.0, rule.resize**2, rule.resize**2])
 
 
 def _measured(boxes: Array) -> Array:

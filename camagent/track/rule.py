@@ -12,6 +12,7 @@ class TrackRule:
     # certainty
     certain_hits: int = 3  # finds at `min_score` or above; two, where frames are so far apart that they ..
     certain_s: float = 0.2  # .. span this: a flash in three frames of 25 a second is no object
+    sure_hits: int = 2  # or so many finds of a high score, however close together
     doubtful_s: float = 0.5  # what is not certain is forgotten after this ..
     doubtful_frames: float = 2.5  # .. or this many frames, where they come more slowly
     # memory

@@ -23,6 +23,8 @@ from camagent.track.rule import TrackRule
 
 _RULE = TrackRule()
 _ANYWHERE = (float("inf"), float("inf"))
+_NEVER = float("inf")
+_ROUNDING_S = 1e-6  # five frames at 25 a second are 0.2 s or a little less
 
 
 @dataclass(slots=True)
@@ -34,6 +36,7 @@ class _Life:
     strong: float  # well enough to be published
     frame: int  # in which it was found last
     hits: int = 0
+    sure: int = 0  # of these, how many scored high
     id: int | None = None  # None: not certain
     votes: dict[int, float] = field(default_factory=dict)
     class_id: int = -1
@@ -64,7 +67,7 @@ class Tracker:
 
     def update(
         self, found: Detections, faint: Detections | None, at: float, *, pts: float | None = None,
-        size: tuple[float, float] = _ANYWHERE,
+        size: tuple[float, float] = _ANYWHERE, sure: float = _NEVER,
     ) -> Tracks:  # fmt: skip
         """What a frame changed.
 
@@ -74,6 +77,7 @@ class Tracker:
             at: when it came, seconds of a clock that does not go back.
             pts: when it was taken, seconds of the stream's own time line; used where it agrees with `at`.
             size: width and height of the picture, pixels: what has left it is soon given up.
+            sure: a score that false alarms hardly have: two such finds are enough.
         """
         passed = self._cadence.step(at, pts)
         self._frame += 1
@@ -84,14 +88,14 @@ class Tracker:
         pairs = self._pair(sight, range(len(self._lives)), slice(0, sight.strong), self._rule.overlap)
         alone = [track for track in range(len(self._lives)) if track not in pairs]
         pairs |= self._pair(sight, alone, slice(sight.strong, None), self._rule.faint_overlap)
-        self._find(sight, pairs)
+        self._find(sight, pairs, sure)
         tracks = [_told(self._lives[track], sight, row) for track, row in pairs.items()]
         missed = tuple(life.id for life in self._lives if life.id is not None and life.frame != self._frame)
-        self._begin(sight, pairs)
+        self._begin(sight, pairs, sure)
         certain = sorted((track for track in tracks if track is not None), key=lambda track: track.id)
         return Tracks(tuple(certain), missed, ended)
 
-    def follow(self, result: Result, at: float | None = None) -> Result:
+    def follow(self, result: Result, *, at: float | None = None, sure: float = _NEVER) -> Result:
         """The result with its tracks, and with ids at its detections; as it is where it has none.
 
         `at` instead of when the frame came: of a file that is read faster than it was taken, the file's own time.
@@ -101,7 +105,7 @@ class Tracker:
             return result
         frame = result.frame
         moment = frame.arrived if at is None else at
-        tracks = self.update(found, result.faint, moment, pts=frame.pts, size=(frame.width, frame.height))
+        tracks = self.update(found, result.faint, moment, pts=frame.pts, size=(frame.width, frame.height), sure=sure)
         return replace(result, outcome=numbered(result.outcome, tracks), tracks=tracks)
 
     def flush(self) -> tuple[int, ...]:
@@ -122,7 +126,7 @@ class Tracker:
         staying = set(kept)
         ended = tuple(life.id for row, life in enumerate(self._lives) if row not in staying and life.id is not None)
         self._lives = [self._lives[row] for row in kept]
-        self._motion = self._motion.rows(np.array(kept, np.intp))
+        self._motion = self._motion.rows(kept)
         return ended
 
     def _is_gone(self, life: _Life, *, has_left: bool) -> bool:
@@ -154,7 +158,7 @@ class Tracker:
         boxes = sight.boxes[rows]
         if not len(tracks) or not len(boxes):
             return {}
-        rule, motion = self._rule, self._motion.rows(np.array(tracks, np.intp))
+        rule, motion = self._rule, self._motion.rows(tracks)
         own = np.array([self._lives[track].class_id for track in tracks])
         alike = own[:, None] == sight.class_ids[None, rows]
         predicted = motion.boxes()
@@ -169,27 +173,38 @@ class Tracker:
         partners = assign(edges, len(boxes))
         return {tracks[track]: start + row for track, row in enumerate(partners) if row is not None}
 
-    def _find(self, sight: _Sight, pairs: dict[int, int]) -> None:
+    def _find(self, sight: _Sight, pairs: dict[int, int], sure: float) -> None:
         """Moves the tracks that found something to where it is, and makes those certain that have shown to be."""
         if not pairs:
             return
-        order = np.array(list(pairs), np.intp)
-        at = correct(self._motion.rows(order), sight.boxes[list(pairs.values())], self._rule)
-        self._motion = self._motion.replaced(order, at)
-        now, rule = self._cadence.now, self._rule
-        enough = min(rule.certain_hits, 1 + ceil(rule.certain_s / max(self._cadence.interval, _ROUNDING_S) - _ROUNDING_S))
+        tracks = list(pairs)
+        at = correct(self._motion.rows(tracks), sight.boxes[list(pairs.values())], self._rule)
+        self._motion = self._motion.replaced(tracks, at)
+        now = self._cadence.now
         for track, row in pairs.items():
             life = self._lives[track]
             life.found, life.frame = now, self._frame
             if row >= sight.strong:
                 continue
             life.strong = now
-            life.hits += 1
-            _vote(life, int(sight.class_ids[row]), sight.scores[row], rule.vote_kept)
-            if life.id is None and life.hits >= enough and now - life.since >= rule.certain_s - _ROUNDING_S:
+            self._note(life, sight, row, sure)
+            if life.id is None and self._is_certain(life):
                 life.id = next(self._ids)
 
-    def _begin(self, sight: _Sight, pairs: dict[int, int]) -> None:
+    def _note(self, life: _Life, sight: _Sight, row: int, sure: float) -> None:
+        """What a published find says of the object."""
+        score = sight.scores[row]
+        life.hits += 1
+        life.sure += score >= sure
+        _vote(life, int(sight.class_ids[row]), score, self._rule.vote_kept)
+
+    def _is_certain(self, life: _Life) -> bool:
+        rule, interval = self._rule, max(self._cadence.interval, _ROUNDING_S)
+        enough = min(rule.certain_hits, 1 + ceil(rule.certain_s / interval - _ROUNDING_S))
+        lasted = self._cadence.now - life.since >= rule.certain_s - _ROUNDING_S
+        return life.sure >= rule.sure_hits or (life.hits >= enough and lasted)
+
+    def _begin(self, sight: _Sight, pairs: dict[int, int], sure: float) -> None:
         """Every published detection that is no track's starts one, unless a better box lies on the same thing."""
         taken = set(pairs.values())
         new = [row for row in range(sight.strong) if row not in taken]
@@ -204,13 +219,10 @@ class Tracker:
                 taken.add(row)
         now = self._cadence.now
         for row in chosen:
-            life = _Life(now, now, now, self._frame, hits=1)
-            _vote(life, int(sight.class_ids[row]), sight.scores[row], self._rule.vote_kept)
+            life = _Life(now, now, now, self._frame)
+            self._note(life, sight, row, sure)
             self._lives.append(life)
         self._motion = self._motion.join(begin(boxes[chosen], self._rule))
-
-
-_ROUNDING_S = 1e-6  # five frames at 25 a second are 0.2 s or a little less
 
 
 def _vote(life: _Life, class_id: int, score: float, kept: float) -> None:
@@ -225,6 +237,6 @@ def _told(life: _Life, sight: _Sight, row: int) -> Track | None:
     """The object as this frame shows it; None while it is not certain."""
     if life.id is None:
         return None
-    x1, y1, x2, y2 = (float(value) for value in sight.boxes[row])
+    x1, y1, x2, y2 = sight.boxes[row].tolist()
     index = row if row < sight.strong else None
     return Track(life.id, life.class_id, sight.scores[row], (x1, y1, x2, y2), sight.zones[row], index)

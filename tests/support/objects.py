@@ -67,7 +67,7 @@ class Script:
     def __init__(self) -> None:
         self.flushed = 0
 
-    def follow(self, result: Result) -> Result:
+    def follow(self, result: Result, *, sure: float) -> Result:
         raise AssertionError("its tracks come by hand")
 
     def flush(self) -> tuple[int, ...]:

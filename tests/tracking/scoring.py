@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from camagent.filters import FilterRule
 from camagent.frame import Tracks
 from camagent.track import Tracker
 from camagent.track.overlap import overlap
-from tests.tracking.detector import Sighting
+from tests.tracking.detector import MIN_SCORE, Sighting
 from tests.tracking.world import HEIGHT, WIDTH, Array
 
 with warnings.catch_warnings():
@@ -21,6 +22,7 @@ with warnings.catch_warnings():
 
 _SAME = 0.5  # overlap with what is really there (Bernardin and Stiefelhagen, 2008; as in the MOT challenge)
 _PLAIN = 0.3
+SURE = FilterRule(MIN_SCORE, 0.5).sure_score
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +52,7 @@ def ours() -> Follow:
     tracker = Tracker()
 
     def follow(seen: Sighting) -> Named:
-        tracks: Tracks = tracker.update(seen.found, seen.faint, seen.at, pts=seen.at, size=(WIDTH, HEIGHT))
+        tracks: Tracks = tracker.update(seen.found, seen.faint, seen.at, pts=seen.at, size=(WIDTH, HEIGHT), sure=SURE)
         return Named([track.id for track in tracks.found], np.array([track.box for track in tracks.found]).reshape(-1, 4))
 
     return follow

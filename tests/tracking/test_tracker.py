@@ -110,6 +110,14 @@ def test_one_flash_of_a_false_alarm_is_no_object() -> None:
     assert not any(tracks.found for tracks in flashes), "three frames of 25 a second are a flash"
 
 
+def test_two_finds_of_a_high_score_are_enough() -> None:
+    for score, expected in ((0.75, [False, True, True]), (0.65, [False, False, False])):
+        tracker = Tracker()
+        sure = FilterRule(0.4, 0.5).sure_score
+        told = [tracker.update(seen((person(300), score, 0)), None, at, sure=sure) for at in (0.0, 0.04, 0.08)]
+        assert [bool(tracks.found) for tracks in told] == expected
+
+
 @pytest.mark.parametrize("phase", [0.0, 0.3, 0.6, 0.9])
 def test_at_one_frame_a_second_a_person_who_passes_in_three_seconds_is_one_object(phase: float) -> None:
     tracker, found = Tracker(), []
