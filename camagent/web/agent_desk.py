@@ -84,7 +84,7 @@ class AgentDesk:
         """See CameraDesk.spent."""
         names = [camera.name for camera in self._agent.config.camera]
         counters = {name: runner.counters for name in names if (runner := self._agent.cameras.runner(name))}
-        return {name: Spent(counted.totals["inferred"], counted.spent_s) for name, counted in counters.items()}
+        return {name: counted.durations for name, counted in counters.items()}
 
     def _camera(self, name: str) -> Camera:
         cameras = {camera.name: camera for camera in self._agent.config.camera}
