@@ -60,14 +60,13 @@ class AgentDesk:
     def areas(self, camera: str) -> dict[str, Any]:
         """See CameraDesk.areas."""
         made = overlay.describe(self._agent.loaded, self._camera(camera))
-        runner = self._agent.cameras.runner(camera)
-        bundle = runner.bundle if runner else None
-        return {**made, "labels": list(bundle.manifest.label_names) if bundle else []}
+        return {**made, "labels": self._labels(camera)}
 
     def save(self, camera: str, change: Change, origin: Origin) -> dict[str, Any]:
         """See CameraDesk.save."""
         with self._saving:
             self._camera(camera)
+            overlay.check_labels(change, self._labels(camera))
             in_force = self._agent.loaded.digest
             if change.base is not None and change.base != in_force:
                 raise OverlayChanged(
@@ -85,6 +84,15 @@ class AgentDesk:
         names = [camera.name for camera in self._agent.config.camera]
         counters = {name: runner.counters for name in names if (runner := self._agent.cameras.runner(name))}
         return {name: counted.durations for name, counted in counters.items()}
+
+    def _labels(self, camera: str) -> list[str]:
+        """What its filter may name: classes and groups; nothing where no model runs."""
+        runner = self._agent.cameras.runner(camera)
+        bundle = runner.bundle if runner else None
+        if bundle is None:
+            return []
+        groups = (group for group in bundle.manifest.label_groups if group)
+        return list(dict.fromkeys((*bundle.manifest.label_names, *groups)))
 
     def _camera(self, name: str) -> Camera:
         cameras = {camera.name: camera for camera in self._agent.config.camera}
