@@ -142,6 +142,21 @@ def ordered(block: Block, here: Desk) -> None:
     assert (answer.id, answer.order.size) == (body["id"], body["size"])
 
 
+def table(block: Block, here: Desk) -> None:
+    """Under the columns that are shown stands this camera."""
+    head, row = here.run(here.ours("camagent fleet status --url mqtt://127.0.0.1:1883")).stdout.splitlines()[:2]
+    assert head.split() == block.text.splitlines()[0].split(), f"{block}: {head}"
+    assert row.split()[:2] == ["cam-01", "online"]
+
+
+def permissions(block: Block, here: Desk) -> None:
+    """mosquitto takes it for a list of permissions."""
+    (here.folder / "acl").write_text(block.text)
+    (here.folder / "guarded").mkdir()
+    with running(here.folder / "guarded", [f"acl_file {here.folder}/acl", "allow_anonymous true"]) as broker:
+        assert broker.port
+
+
 def secret(block: Block, here: Desk) -> None:
     """A password is typed, and only its owner may read the file."""
     script = here.ours(block.text)

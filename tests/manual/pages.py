@@ -12,7 +12,7 @@ from functools import partial
 from recipes.classify.classes import read_classes as kinds
 from recipes.od_seg.classes import read_classes as things
 from tests.manual import cameras, checks, desk, keys, models, stories
-from tests.manual.ways import Body, Config, Drawing, Elsewhere, Page, Play, Run, Same, Session
+from tests.manual.ways import Body, Config, Drawing, Elsewhere, Page, Play, Run, Same, Session, Untried
 
 BOX = "it changes a whole system, as root: played in the camera in a box"
 SMOKE = "tests/camera/test_smoke.py::test_the_package_brings_everything_and_starts_nothing"
@@ -132,6 +132,23 @@ WAYS: Mapping[str, Page] = {
             "What a frame costs": (Play(cameras.dry),),
         },
         models.recorded,
+    ),
+    "docs/fleet.md": Page(
+        {
+            "Who runs what, who is silent, who sees nothing": (
+                Run({"mqtt://192.168.1.10": "mqtt://127.0.0.1:1883"}, says=("cam-01",)),
+                Play(cameras.table),
+            ),
+            "One order for a group": (Config(), Play(cameras.permissions)),
+            "Brokers": (
+                Elsewhere(
+                    "two brokers, one of them behind TLS",
+                    ("tests/test_fleet_bridge.py::test_states_go_up_and_orders_come_down_and_detections_stay",),
+                ),
+                Untried("it needs Kafka Connect and Confluent's connector"),
+            ),
+        },
+        cameras.detecting,
     ),
     "docs/http-api.md": Page({"Routes": (Play(cameras.asked), Play(cameras.uploaded))}, cameras.detecting),
     "docs/metrics.md": Page({"Metrics": (Play(checks.scraped), Play(checks.queries))}, checks.watched),

@@ -172,6 +172,19 @@ class Same:
 
 
 @dataclass(frozen=True)
+class Untried:
+    """Nobody here can run it, `why`; the page has to say as much just before it."""
+
+    why: str
+    full: float = 0
+
+    def play(self, block: Block, desk: Desk) -> None:
+        before = (ROOT / block.page).read_text("utf-8").split("\n")[: block.line - 1]
+        said = " ".join("\n".join(before).rstrip().split("\n\n")[-1].split())
+        assert "not tested" in said or "not tried" in said, f"{block}: {self.why}, and the page does not say so: {said}"
+
+
+@dataclass(frozen=True)
 class Elsewhere:
     """Not run here: `why`, and the tests that do it. They read the page, or were looked at with these `commands`."""
 
