@@ -254,6 +254,8 @@ def test_a_zone_takes_effect_is_kept_and_goes_back(page: Page, agent: Agent) -> 
 
 
 def test_only_labels_that_the_model_has_can_be_wanted(page: Page, agent: Agent) -> None:
+    page.wait(lambda body: body["state"] == "running")
+    assert page.get("/api/cameras/front/areas")["labels"] == ["red", "blue"]
     status, body = page.save({"filter": {"labels": ["reed", "blue"]}})
     assert (status, body["code"]) == (400, "CHANGE_INVALID")
     assert "'reed'" in body["what"]
@@ -261,6 +263,7 @@ def test_only_labels_that_the_model_has_can_be_wanted(page: Page, agent: Agent) 
     assert body["evidence"] == {"wanted": "reed", "the model has": "red, blue"}
     status, told = page.save({"filter": {"labels": ["blue"]}})
     assert (status, told["filter"]["labels"], told["overlay"]) == (200, ["blue"], ["filter.labels"])
+    assert told["labels"] == ["red", "blue"], "while the camera starts anew"
     page.wait(lambda body: body["state"] == "running" and body["counters"]["kept_by_label"] > 3)
     counters = page.camera()["counters"]
     assert counters["kept_by_nms"] == 2 * counters["kept_by_label"]

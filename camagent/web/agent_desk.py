@@ -41,6 +41,7 @@ class AgentDesk:
         """Asks nothing yet."""
         self._agent = agent
         self._saving, self._predicting = threading.Lock(), threading.Lock()
+        self._known_labels: dict[tuple[str, str], list[str]] = {}  # of each camera's bundle, when it was last looked at
 
     def view(self, camera: str) -> View:
         """See CameraDesk.view."""
@@ -86,13 +87,14 @@ class AgentDesk:
         return {name: counted.durations for name, counted in counters.items()}
 
     def _labels(self, camera: str) -> list[str]:
-        """What its filter may name: classes and groups; nothing where no model runs."""
+        """What its filter may name: classes and groups of the model, or of the one before while a camera starts anew."""
+        key = (camera, self._camera(camera).bundle)
         runner = self._agent.cameras.runner(camera)
-        bundle = runner.bundle if runner else None
-        if bundle is None:
-            return []
-        groups = (group for group in bundle.manifest.label_groups if group)
-        return list(dict.fromkeys((*bundle.manifest.label_names, *groups)))
+        if runner and runner.bundle:
+            manifest = runner.bundle.manifest
+            groups = (group for group in manifest.label_groups if group)
+            self._known_labels[key] = list(dict.fromkeys((*manifest.label_names, *groups)))
+        return self._known_labels.get(key, [])
 
     def _camera(self, name: str) -> Camera:
         cameras = {camera.name: camera for camera in self._agent.config.camera}

@@ -71,6 +71,7 @@ export class Editor {
         this.open = true;
         this.build();
         byId('edit-zone').focus();
+        if (!this.areas.labels.length) this.load(); // its model was not open yet
       };
       fill(this.box, h('p', { class: 'row' }, h('button', { id: 'edit-open', click: begin }, t('edit.open')), h('span', { class: 'soft' }, this.summary())));
       return;
