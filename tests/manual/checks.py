@@ -7,14 +7,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import requests
 import yaml
+from onnx import helper, numpy_helper
 
+from recipes.classify import dataset, weights
+from recipes.classify.classes import NINE, TWO
 from tests import test_refusals
 from tests.manual.blocks import ROOT, Block, blocks, printed
 from tests.manual.cameras import OPEN, camera
 from tests.manual.desk import Desk
 from tests.manual.ways import compare, plain
+from tests.recipes.test_classify_failures import arrays, shapes, stored
 from tests.test_auto_head_forms import test_the_manual_shows_what_an_undecided_head_is_told_as as undecided_head
 from tests.test_docs_chinese import sections as chinese_sections
 
@@ -90,6 +96,53 @@ def undecided(block: Block, here: Desk) -> None:
 
 
 # -- recipes ------------------------------------------------------------------------------------------------------------------
+
+
+def two_kinds(here: Desk) -> None:
+    """The set of two, and a checkpoint of nine, without torch."""
+    dataset.generate(here.folder / "work" / "two", TWO, {"train": 2, "val": 1}, 0, lambda: None)
+    stored(here.folder / "work" / "nine.npz", NINE)
+
+
+def stray(block: Block, here: Desk) -> None:
+    two_kinds(here)
+    left = here.folder / "work" / "two" / "train" / ".ipynb_checkpoints"
+    left.mkdir()
+    done = here.run("python -m recipes.classify train work/two -o x.npz", strict=False)
+    left.rmdir()
+    compare(block, printed(block.text), done.stdout)
+
+
+def counted(block: Block, here: Desk) -> None:
+    """A model with nine outputs is measured on a set of two."""
+    network(here.folder / "nine.onnx", 9)
+    done = here.run("python -m recipes.classify evaluate nine.onnx --data work/two", strict=False)
+    compare(block, printed(block.text), done.stdout)
+
+
+def network(path: Path, scores: int) -> None:
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["image"], ["mean"]),
+        helper.make_node("Conv", ["mean", "w"], ["many"]),
+        helper.make_node("Flatten", ["many"], ["scores"]),
+    ]
+    image = helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, [1, 3, 64, 64])
+    out = helper.make_tensor_value_info("scores", onnx.TensorProto.FLOAT, [1, scores])
+    weight = numpy_helper.from_array(np.ones((scores, 3, 1, 1), np.float32), "w")
+    graph = helper.make_graph(nodes, "g", [image], [out], initializer=[weight])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), str(path))
+
+
+def transferred(block: Block, here: Desk) -> None:
+    """The sentence; how many arrays there are is the real network's."""
+    fit = weights.backbone(weights.read(here.folder / "work" / "nine.npz"), shapes(arrays(2)))
+    many = re.compile(r"loaded \d+ of \d+")
+    assert many.sub("", block.text) == many.sub("", f"nine.npz: {fit.sentence}\n"), f"{block}: {fit.sentence}"
+
+
+def resumed(block: Block, here: Desk) -> None:
+    done = here.run("python -m recipes.classify train work/two --resume work/nine.npz -o x.npz", strict=False)
+    compare(block, printed(block.text), done.stdout)
 
 
 def classes(read: Callable[[Path], Any], block: Block, here: Desk) -> None:

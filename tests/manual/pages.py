@@ -232,15 +232,7 @@ WAYS: Mapping[str, Page] = {
                 Play(partial(checks.classes, kinds)),
                 trained("test_classify_manual.py::test_pictures_of_ones_own_go_the_way_that_is_shown"),
             ),
-            "Three failures": tuple(
-                Elsewhere("its output is held against what is said", (f"tests/recipes/{test}",))
-                for test in (
-                    "test_classify_manual.py::test_the_outputs_that_are_shown_are_what_is_said",
-                    "test_classify_failures.py::test_a_head_and_its_list_must_agree",
-                    "test_classify_failures.py::test_the_backbone_of_nine_is_loaded_for_two_and_the_head_is_named",
-                    "test_classify_failures.py::test_going_on_with_a_head_for_other_classes_is_a_sentence",
-                )
-            ),
+            "Three failures": (Play(checks.stray), Play(checks.counted), Play(checks.transferred), Play(checks.resumed)),
         }
     ),
     "recipes/od_seg/README.md": Page(
