@@ -60,6 +60,12 @@ def commands(text: str) -> list[str]:
     return [" ".join(line.split()) for line in bare if line]
 
 
+def typed(text: str) -> str:
+    """The script that a session's `$ ` lines are, as they stand."""
+    lines = text.replace("\\\n", " ").split("\n")
+    return "\n".join(line.removeprefix("$ ") for line in lines if line.startswith("$ "))
+
+
 def printed(text: str) -> list[str]:
     """What a session shows between its commands."""
     joined = text.replace("\\\n", " ")

@@ -10,8 +10,9 @@ from pathlib import Path
 import cv2
 import onnx
 
-from tests.manual.blocks import Block, printed
+from tests.manual.blocks import Block, printed, typed
 from tests.manual.desk import Desk
+from tests.manual.ways import compare
 from tests.support import forms
 from tests.support.broker import running
 from tests.support.bundles import write_key
@@ -80,15 +81,10 @@ def converted(block: Block, here: Desk) -> None:
 
 def outline(block: Block, here: Desk) -> None:
     """What a table of a large model shows, a small one's shows with other numbers: the same lines begin."""
-    out = here.play(block, {"$ ": ""}) if "$ " not in block.text else here.run(_commands(block)).stdout
+    out = here.run(typed(block.text)).stdout
     shown, got = [_begin(line) for line in printed(block.text)], {_begin(line) for line in out.splitlines()}
     missing = [begin for begin in shown if begin and begin not in got]
     assert not missing, f"{block} shows lines that begin with {missing}:\n{out}"
-
-
-def _commands(block: Block) -> str:
-    lines = block.text.replace("\\\n", " ").splitlines()
-    return "\n".join(line.removeprefix("$ ") for line in lines if line.startswith("$ "))
 
 
 def _begin(line: str) -> str:
@@ -101,7 +97,5 @@ def read_back(block: Block, here: Desk) -> None:
     table, session = block.text.split("\n\n", 1)
     (here.folder / "op_statistic.csv").write_text(table.partition("\n")[2] + "\n")
     here.environment["COLUMNS"] = "80"
-    from tests.manual.ways import compare
-
-    done = here.run(_commands(block).replace("cat op_statistic.csv", ":"))
+    done = here.run(typed(session))
     compare(block, printed(session), done.stdout)

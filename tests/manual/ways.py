@@ -15,7 +15,7 @@ import msgspec
 
 from camagent import config_file
 from tests.manual import desk
-from tests.manual.blocks import ROOT, Block, blocks, commands, printed
+from tests.manual.blocks import ROOT, Block, blocks, commands, printed, typed
 from tests.manual.desk import Desk
 from tests.support.agent import SCHEMAS
 
@@ -77,13 +77,8 @@ class Session:
     full: float = 0
 
     def play(self, block: Block, desk: Desk) -> None:
-        script = re.sub(r"^(?!\$ |.*\\$).*$", "", _continued(block.text), flags=re.MULTILINE)
-        done = desk.run(desk.ours(re.sub(r"^\$ ", "", script, flags=re.MULTILINE), self.swaps), strict=False)
+        done = desk.run(desk.ours(typed(block.text), self.swaps), strict=False)
         compare(block, printed(block.text), done.stdout)
-
-
-def _continued(text: str) -> str:
-    return text.replace("\\\n", "")
 
 
 def compare(block: Block, shown: list[str], out: str) -> None:
