@@ -101,6 +101,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python -m bench.health_cost
 	$(BIN)/python -m bench.verify
 	$(BIN)/python -m bench.heads
+	$(BIN)/python -m bench.tracking
 	$(BIN)/python -m bench.peers $(PEERS)
 
 deb: $(VENV)/.installed

@@ -86,7 +86,7 @@ def measure(steps: Steps, video: Path, fps: float, frames: int) -> tuple[float, 
         check.see(prepared, now[0])
         meter.add("picture", started)
         outputs = steps.backend.infer(prepared.tensor)
-        _, counts = steps.decode(outputs, prepared.letterbox)
+        counts = steps.decode(outputs, prepared.letterbox).counts
         started = thread_time_ns()
         invalid = invalid_values(outputs) if search.due(now[0]) else None
         meter.add("outputs", started)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from camagent.backends import BackendOptions
@@ -27,6 +27,7 @@ from camagent.slot import Slot
 from camagent.sources import SourceStatus, Tap, is_url
 from camagent.stage import Stage
 from camagent.steps import RLE
+from camagent.track import Tracker
 from camagent.vitals import rss_bytes
 from camagent.watchdog import Durations, Watchdog
 from firmware_pkg.errors import TrialFailed
@@ -70,7 +71,9 @@ class Switch:
 class CameraRunner:
     """Runs one camera until `stop`. Threads: reader and worker; every other method may be called from any thread."""
 
-    def __init__(self, camera: Camera, around: Surroundings, switch: Switch, next_seq: Callable[[], int]) -> None:
+    def __init__(
+        self, camera: Camera, around: Surroundings, switch: Switch, next_seq: Callable[[], int], track_ids: Iterator[int]
+    ) -> None:
         """Opens nothing yet. Raises ConfigError or InputError for a source that cannot be."""
         self.camera = camera
         self.counters = CameraCounters(around.clock.monotonic, camera.fps)
@@ -83,6 +86,8 @@ class CameraRunner:
         self._check = PictureCheck([mask.polygon for mask in camera.mask], camera.fps)
         self._began = around.clock.monotonic()
         self._has_seen: Loaded | None = None  # the model that has found something here
+        self._tracker = Tracker(track_ids)
+        self._followed: Loaded | None = None  # the model whose objects it follows
         habits = Habits(
             around.topics.agent, around.run, around.options, around.clock, around.load_bundle, around.tell_failed,
             around.watchdog, around.lives,
@@ -288,6 +293,7 @@ class CameraRunner:
         self.counters.inferred(result.counts, result.latency, result.invalid)
         if result.counts.kept_by_nms:
             self._has_seen = loaded
+        result = self._follow(loaded, result)
         self._around.trace(self.camera.name, result)
         self._show(frame, result.outcome, loaded.author.labels)
         for part in outcome_parts(result.outcome):
@@ -304,6 +310,16 @@ class CameraRunner:
         if loaded.on_device:
             self._around.lives.good_call()
         return result
+
+    def _follow(self, loaded: Loaded, result: Result) -> Result:
+        """With the tracks of its objects. Another model's classes are other ones: what its predecessor saw ends."""
+        gone = () if loaded is self._followed else self._tracker.flush()
+        self._followed = loaded
+        result = self._tracker.follow(result, sure=loaded.steps.rule.sure_score)
+        if result.tracks is None:
+            return result
+        self.counters.tracked(len(result.tracks.found))
+        return replace(result, tracks=replace(result.tracks, ended=gone + result.tracks.ended)) if gone else result
 
     def _show(self, frame: Frame, outcome: Outcome | None = None, labels: Sequence[str] = ()) -> None:
         """For who looks; without an outcome no model has."""

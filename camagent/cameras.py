@@ -9,6 +9,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
+from itertools import count
 
 from camagent.bodies import CameraHealthBody
 from camagent.camera import CameraRunner, Surroundings, Switch
@@ -37,6 +38,7 @@ class Cameras:
         self._runners: dict[str, CameraRunner] = {}
         self._seqs: dict[str, int] = {}  # outlives a runner: (run, seq) is never used twice
         self._counting = threading.Lock()
+        self._track_ids: dict[str, Iterator[int]] = {}  # outlives a runner, too: no object is given another's number
         self._told: dict[str, Standing] = {}
         self._died_at: dict[str, float] = {}
         self._switches = DetectSwitches()
@@ -166,7 +168,8 @@ class Cameras:
     def _add(self, camera: Camera) -> CameraRunner:
         kept = self._owner.detect.get(camera.name)
         switch = Switch(**kept) if kept else Switch(on=True, since=self._clock.wall(), by="configuration")
-        runner = CameraRunner(camera, self._surroundings(), switch, lambda: self.next_seq(camera.name))
+        ids = self._track_ids.setdefault(camera.name, count(1))
+        runner = CameraRunner(camera, self._surroundings(), switch, lambda: self.next_seq(camera.name), ids)
         self._runners[camera.name] = runner
         runner.publish_switch()
         return runner

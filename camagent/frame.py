@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol, TypeAlias
 
 import cv2
@@ -172,10 +172,11 @@ class Detections:
     class_ids: IntArray  # (n,)
     zones: Sequence[tuple[str, ...]] = ()  # per object the names of the zones it is in; () where there are no zones
     masks: Sequence[InstanceMask] = ()  # per object; () where the model gives none
+    track_ids: Sequence[int | None] = ()  # per object, None for one that is not certain yet; () where nothing tracks
 
     def __post_init__(self) -> None:
         _check_lengths(self.boxes, self.scores, self.class_ids)
-        for kind, given in (("zones", self.zones), ("masks", self.masks)):
+        for kind, given in (("zones", self.zones), ("masks", self.masks), ("track_ids", self.track_ids)):
             if given and len(given) != len(self.scores):
                 raise ValueError(f"{kind}: expected {len(self.scores)}, got {len(given)}")
         for name in ("boxes", "scores", "class_ids"):
@@ -271,6 +272,19 @@ def detections_of(outcome: Outcome) -> Detections | None:
     return next((part for part in outcome_parts(outcome) if isinstance(part, Detections)), None)
 
 
+def numbered(outcome: Outcome, tracks: Tracks) -> Outcome:
+    """The outcome with its objects' track ids."""
+    found = detections_of(outcome)
+    if found is None:
+        return outcome
+    ids: list[int | None] = [None] * len(found)
+    for track in tracks.found:
+        if track.index is not None:
+            ids[track.index] = track.id
+    named = replace(found, track_ids=tuple(ids))
+    return replace(outcome, detections=named) if isinstance(outcome, Scene) else named
+
+
 @dataclass(frozen=True, slots=True)
 class StageCounts:
     """How many objects survived each step of one frame; the sums are the counters of `health`."""
@@ -282,6 +296,15 @@ class StageCounts:
     kept_by_area: int = 0
     kept_by_zone: int = 0
     score_max: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sifted:
+    """What the filters let through, and how much survived each."""
+
+    outcome: Outcome
+    counts: StageCounts
+    faint: Detections | None = None  # objects below the threshold, for the tracker alone; None where nothing tracks
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,6 +347,8 @@ class Result:
     latency: Latency
     letterbox: Letterbox = field(repr=False)
     invalid: int | None = None  # NaN and infinite values in the model's outputs; None where this frame's were not searched
+    faint: Detections | None = None  # objects below the threshold, for the tracker alone; None where nothing tracks
+    tracks: Tracks | None = None  # None where nothing tracks
 
 
 def _check_lengths(boxes: FloatArray, scores: FloatArray, class_ids: IntArray) -> None:

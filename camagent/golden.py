@@ -46,9 +46,9 @@ def answer(steps: Steps, frame: Frame) -> Answer:
     prepared = steps.prepare(frame)
     tensor = prepared.tensor.copy()
     outputs = steps.backend.infer(tensor)
-    outcome, counts = steps.decode(outputs, prepared.letterbox)
-    expect = tuple(expectations(outcome, steps.manifest.label_names, steps.rule.min_score, frame))
-    return Answer(outcome, expect, counts.score_max, _pack(tensor, outputs))
+    sifted = steps.decode(outputs, prepared.letterbox)
+    expect = tuple(expectations(sifted.outcome, steps.manifest.label_names, steps.rule.min_score, frame))
+    return Answer(sifted.outcome, expect, sifted.counts.score_max, _pack(tensor, outputs))
 
 
 def expectations(outcome: Outcome, labels: Sequence[str], min_score: float, frame: Frame) -> list[Expectation]:
@@ -155,11 +155,11 @@ def _check_one(steps: Steps, entry: Golden, picture: bytes) -> GoldenResult:
             fix=exc.fix,
         ) from exc
     prepared = steps.prepare(frame)
-    outcome, counts = steps.decode(steps.backend.infer(prepared.tensor), prepared.letterbox)
-    found = expectations(outcome, steps.manifest.label_names, steps.rule.min_score, frame)
+    sifted = steps.decode(steps.backend.infer(prepared.tensor), prepared.letterbox)
+    found = expectations(sifted.outcome, steps.manifest.label_names, steps.rule.min_score, frame)
     seen = Counter(item.label for item in found)
     missing = tuple(disagreements(entry.declared, seen))
-    return GoldenResult(entry.image, recall(entry.expect, found, entry.min_iou), seen, missing, counts.score_max)
+    return GoldenResult(entry.image, recall(entry.expect, found, entry.min_iou), seen, missing, sifted.counts.score_max)
 
 
 def recall(expected: Sequence[Expectation], found: Sequence[Expectation], min_iou: float) -> float:

@@ -149,7 +149,7 @@ class CameraCounters:
         self._started = monotonic()
         self._buckets: deque[Bucket] = deque(maxlen=round(self.window_s / _BUCKET_S) + 1)
         self._unanswered: float | None = None  # when the oldest message was made of those since the broker's last answer
-        self._published = self._inferred = 0
+        self._published = self._inferred = self._tracked = 0
         self._past = Past(list(_ZEROS), [0] * len(STEPS) * _PLACES, [])
         self.outcomes: Counter[str] = Counter({"acknowledged": 0, "refused": 0})
         self.errors: Counter[str] = Counter()
@@ -164,6 +164,10 @@ class CameraCounters:
         bucket.score_max = max(bucket.score_max, counts.score_max)
         bucket.rows.append((*_funnel_of(counts), *_latency_of(latency)))  # added up once a second: memory is then at hand
         self._inferred += 1
+
+    def tracked(self, objects: int) -> None:
+        """So many objects that are certain were found in the frame that was just counted."""
+        self._tracked += objects
 
     def published(self, *, answered: bool = False) -> None:
         """One result was handed to delivery; `answered`: the broker is to acknowledge it."""
@@ -187,7 +191,7 @@ class CameraCounters:
     def totals(self) -> dict[str, int]:
         """What every stage let through since the start."""
         stages = {name: int(value) for name, value in zip(FUNNEL, self._past.and_now().sums, strict=False)}
-        return {**stages, "inferred": self._inferred, "tracked": 0, "published": self._published}
+        return {**stages, "inferred": self._inferred, "tracked": self._tracked, "published": self._published}
 
     @property
     def durations(self) -> dict[str, Durations]:

@@ -184,6 +184,7 @@ def message_of(body: Body, topics: Topics, camera: str, qos: int) -> Message:
 def _detection(found: Detections, index: int, frame: Frame, author: Author, rle: RleEncoders) -> Detection:
     class_id = int(found.class_ids[index])
     x1, y1, x2, y2 = (float(value) for value in found.boxes[index])
+    track_id = found.track_ids[index] if found.track_ids else None
     norm: Box = (x1 / frame.width, y1 / frame.height, x2 / frame.width, y2 / frame.height)
     return Detection(
         label=author.labels[class_id],
@@ -191,6 +192,7 @@ def _detection(found: Detections, index: int, frame: Frame, author: Author, rle:
         score=round(float(found.scores[index]), 4),
         box=(round(x1, 2), round(y1, 2), round(x2, 2), round(y2, 2)),
         box_norm=(round(norm[0], 5), round(norm[1], 5), round(norm[2], 5), round(norm[3], 5)),
+        track_id=UNSET if track_id is None else track_id,
         zones=found.zones[index] if found.zones else UNSET,
         mask=Rle(*rle.object(found.masks[index], frame.height, frame.width)) if found.masks else UNSET,
     )

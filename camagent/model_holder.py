@@ -18,7 +18,7 @@ from camagent.bodies import ModelRef
 from camagent.clock import Clock
 from camagent.config import Camera
 from camagent.errors import BackendError, CodedError, InputError, NpuHung, StateError
-from camagent.filters import rule_for, unknown_labels
+from camagent.filters import for_tracking, rule_for, unknown_labels
 from camagent.health import Finding
 from camagent.lives import Lives
 from camagent.messages import Author
@@ -194,7 +194,7 @@ class ModelHolder:
             self._habits.lives.uses_device()
         labels, groups = manifest.label_names, manifest.label_groups
         rule = rule_for(camera, labels, groups, manifest.thresholds.min_score, manifest.thresholds.nms_iou)
-        steps = Steps(bundle, rule, self._habits.options, self._habits.clock)
+        steps = Steps(bundle, for_tracking(rule), self._habits.options, self._habits.clock)
         try:
             pulse.announce(FIRST_CALL_S, f"the first call of the model on {bundle.artifact.backend}", on_device=device)
             steps.warm_up()

@@ -7,7 +7,7 @@ from camagent.backends import BackendOptions, installed, open_backend
 from camagent.backends.auxiliary import is_auxiliary
 from camagent.backends.onnx import OnnxProfiler, runtime_version
 from camagent.config_check import check
-from camagent.filters import FilterRule, rule_for
+from camagent.filters import FilterRule, for_tracking, rule_for
 from camagent.frame import TensorSpec
 from camagent.head_fit import HeadFit, fits
 from camagent.heads import HEADS, USUAL_SCALE, task_of
@@ -19,6 +19,7 @@ from camagent.mqtt import Observer
 from camagent.preprocess import rgb_pixels
 from camagent.sources.decoder import ffmpeg_versions
 from camagent.steps import RLE, Steps
+from camagent.track import Tracker
 from camagent.trust_desk import TrustDesk
 from camagent.workbench import BackendHung, Reading, Workbench, head_of, heads_for, prepare, read
 
@@ -37,6 +38,7 @@ __all__ = [
     "Reading",
     "Steps",
     "TensorSpec",
+    "Tracker",
     "TrustDesk",
     "UsableBundle",
     "Workbench",
@@ -44,6 +46,7 @@ __all__ = [
     "check",
     "ffmpeg_versions",
     "fits",
+    "for_tracking",
     "head_of",
     "heads_for",
     "installed",

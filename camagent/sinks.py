@@ -173,8 +173,10 @@ def _write(picture: NDArray[np.uint8], part: Part, frame: Frame, labels: Sequenc
     match part:
         case Detections():
             sides = np.array([width / frame.width, height / frame.height] * 2)
-            for box, score, class_id in zip(part.boxes * sides, part.scores, part.class_ids, strict=True):
-                _draw_box(picture, box, f"{labels[class_id]} {score:.2f}", _color(int(class_id)), scale)
+            ids = part.track_ids or (None,) * len(part)
+            for box, score, class_id, track in zip(part.boxes * sides, part.scores, part.class_ids, ids, strict=True):
+                number = "" if track is None else f" #{track}"
+                _draw_box(picture, box, f"{labels[class_id]} {score:.2f}{number}", _color(int(class_id)), scale)
         case ClassMap():
             shares = part.shares(len(labels))
             for row, class_id in enumerate(_things(part, labels)):

@@ -6,6 +6,7 @@ Frame -> preprocess -> backend -> head -> filters -> Result
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
@@ -21,18 +22,19 @@ from camagent.frame import (
     Candidates,
     Classes,
     ClassMap,
+    Detections,
     Frame,
     InstanceMask,
     Latency,
     Letterbox,
-    Outcome,
     Prepared,
     Result,
     Scene,
+    Sifted,
     StageCounts,
     TensorSpec,
 )
-from camagent.heads import Decoded, HeadContext, SemanticMap, Sighting, build_head, require_known
+from camagent.heads import Decoded, HeadContext, SemanticMap, Sighting, build_head, task_of
 from camagent.heads.base import describe
 from camagent.heads.instances import cut
 from camagent.heads.masks import encode_class, encode_window
@@ -58,7 +60,8 @@ class Steps:
         self.backend_name = bundle.artifact.backend
         self.signature = bundle.signature
         self._clock = clock or SystemClock()
-        require_known(self.manifest.head.name)  # cheaper than loading a model that nothing can decode
+        # asked first: it is cheaper than loading a model that nothing can decode
+        self._detects = task_of(self.manifest.head.name).startswith("detect")
         self.backend: Backend = open_backend(bundle.artifact.backend, bundle.model, options)
         try:
             require_input(self.manifest.input, self.backend.inputs)
@@ -85,7 +88,7 @@ class Steps:
         tensor_ready = perf_counter()
         outputs = self.backend.infer(prepared.tensor)
         inferred = perf_counter()
-        outcome, counts = self.decode(outputs, prepared.letterbox, rule)
+        sifted = self.decode(outputs, prepared.letterbox, rule)
         done = perf_counter()
         latency = Latency(
             decode=frame.decode_ms,
@@ -94,18 +97,18 @@ class Steps:
             postprocess=(done - inferred) * 1e3,
             total=(self._clock.monotonic() - frame.arrived) * 1e3,
         )
-        return Result(frame, outcome, counts, latency, prepared.letterbox, self._invalid(outputs, done))
+        invalid = self._invalid(outputs, done)
+        return Result(frame, sifted.outcome, sifted.counts, latency, prepared.letterbox, invalid, sifted.faint)
 
     def prepare(self, frame: Frame) -> Prepared:
         """The frame as the network's input; valid until the next call."""
         return self._preprocessor.prepare(frame)
 
-    def decode(
-        self, outputs: Sequence[NDArray[Any]], letterbox: Letterbox, rule: FilterRule | None = None
-    ) -> tuple[Outcome, StageCounts]:
+    def decode(self, outputs: Sequence[NDArray[Any]], letterbox: Letterbox, rule: FilterRule | None = None) -> Sifted:
         """The model's outputs -> what is published, and how much survived each filter."""
         rule = rule or self.rule
-        return outcome_of(self._head.decode(outputs, rule.min_score), letterbox, rule)
+        least = rule.decode_score if self._detects else rule.min_score  # of a map it decides what is a thing
+        return outcome_of(self._head.decode(outputs, least), letterbox, rule)
 
     def _invalid(self, outputs: Sequence[NDArray[Any]], now: float) -> int | None:
         if now < self._search_at:
@@ -124,16 +127,17 @@ class Steps:
         self.backend.close()
 
 
-def outcome_of(decoded: Decoded, letterbox: Letterbox, rule: FilterRule) -> tuple[Outcome, StageCounts]:
+def outcome_of(decoded: Decoded, letterbox: Letterbox, rule: FilterRule) -> Sifted:
     """A head's answer -> what is published, and how much survived each filter. Of two kinds, the boxes are counted."""
     if isinstance(decoded, Candidates):
         return filters.apply(decoded, letterbox, rule, nms, cut)
     if isinstance(decoded, SemanticMap):
-        return _in_source(decoded, letterbox), StageCounts(score_max=decoded.score_max)
+        return Sifted(_in_source(decoded, letterbox), StageCounts(score_max=decoded.score_max))
     if isinstance(decoded, Sighting):
-        found, counts = filters.apply(decoded.candidates, letterbox, rule, nms, cut)
-        return Scene(found, _in_source(decoded.areas, letterbox)), counts
-    return decoded, _counts_of(decoded, rule.min_score)
+        sifted = filters.apply(decoded.candidates, letterbox, rule, nms, cut)
+        assert isinstance(sifted.outcome, Detections)
+        return replace(sifted, outcome=Scene(sifted.outcome, _in_source(decoded.areas, letterbox)))
+    return Sifted(decoded, _counts_of(decoded, rule.min_score))
 
 
 def _in_source(found: SemanticMap, letterbox: Letterbox) -> ClassMap:

@@ -143,9 +143,9 @@ def read(head: Head, outputs: Sequence[NDArray[Any]], letterbox: Letterbox, rule
     """Outputs -> what would be published under `rule`."""
     with np.errstate(all="ignore"):  # strange values are what is being looked for
         decoded = head.decode(outputs, rule.min_score)
-        outcome, counts = outcome_of(decoded, letterbox, rule)
+        sifted = outcome_of(decoded, letterbox, rule)
     boxes = decoded.candidates if isinstance(decoded, Sighting) else decoded
-    return Reading(outcome, counts, boxes if isinstance(boxes, Candidates) else None)
+    return Reading(sifted.outcome, sifted.counts, boxes if isinstance(boxes, Candidates) else None)
 
 
 def heads_for(task: str) -> list[str]:

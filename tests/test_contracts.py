@@ -18,7 +18,7 @@ PLUMBING = LEAVES | {"bodies", "commands", "config_file", "labels", "notify", "r
 PLUMBING |= {"audit", "language", "trace", "picture_check", "reasons", "rockchip", "onlookers", "overlay", "overlay_file"}
 PLUMBING |= {"npu", "pulse", "watchdog", "lives", "vigil", "failed_start", "standing"}
 # the way of a frame, in order
-STAGES = {"sources", "preprocess", "backends", "heads", "filters", "messages", "outbox", "mqtt", "models"}
+STAGES = {"sources", "preprocess", "backends", "heads", "filters", "track", "messages", "outbox", "mqtt", "models"}
 ASSEMBLY = {
     "agent",
     "steps",
@@ -101,7 +101,7 @@ def test_layers_point_one_way_only() -> None:
 
 
 def test_every_module_of_camagent_has_its_place() -> None:
-    known = PLUMBING | STAGES | ASSEMBLY | ABOVE | {"__init__", "selftest", "web", "control", "integrations", "track"}
+    known = PLUMBING | STAGES | ASSEMBLY | ABOVE | {"__init__", "selftest", "web", "control", "integrations"}
     for path in modules():
         if relative(path).startswith("camagent/"):
             own = group(".".join(path.relative_to(ROOT).with_suffix("").parts))

@@ -5,12 +5,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from camagent.config import Camera, Filter, Zone
-from camagent.filters import FilterRule, ZoneRule, apply, rule_for, unknown_labels
-from camagent.frame import Candidates, InstanceMask, Letterbox, MaskParts
+from camagent.filters import FAINT_LIMIT, FilterRule, ZoneRule, apply, for_tracking, rule_for, unknown_labels
+from camagent.frame import Candidates, Detections, InstanceMask, Letterbox, MaskParts, Sifted
 from camagent.heads.instances import cut
+from camagent.heads.nms import nms
+from tests.heads.test_nms import crowd
 
 SAME = Letterbox(100, 100, 100, 100, 1.0, 1.0, 0.0, 0.0)
 SQUARE = ((0.4, 0.4), (0.8, 0.4), (0.8, 0.8), (0.4, 0.8))
@@ -33,9 +37,15 @@ def keep_all(found: Candidates, iou: float) -> NDArray[np.intp]:
     return np.arange(len(found.scores))
 
 
+def objects(sifted: Sifted) -> Detections:
+    assert isinstance(sifted.outcome, Detections)
+    return sifted.outcome
+
+
 def kept(found: Candidates, letterbox: Letterbox = SAME, **rule: Any) -> tuple[list[list[float]], Any]:
-    detections, counts = apply(found, letterbox, FilterRule(0.4, 0.45, **rule), keep_all, cut)
-    return detections.boxes.tolist(), counts
+    sifted = apply(found, letterbox, FilterRule(0.4, 0.45, **rule), keep_all, cut)
+    assert sifted.faint is None
+    return objects(sifted).boxes.tolist(), sifted.counts
 
 
 def test_every_filter_is_counted_in_order() -> None:
@@ -77,7 +87,7 @@ def test_zone_anchors(anchor: Any, box: tuple[float, float, float, float], insid
 def test_an_object_names_every_zone_it_is_in() -> None:
     whole = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
     rule = FilterRule(0.4, 0.45, zones=(ZoneRule("all", whole, "center"), ZoneRule("gate", SQUARE, "center")))
-    detections, _ = apply(candidates((50, 50, 60, 60), (0, 0, 10, 10)), SAME, rule, keep_all, cut)
+    detections = objects(apply(candidates((50, 50, 60, 60), (0, 0, 10, 10)), SAME, rule, keep_all, cut))
     assert detections.zones == (("all", "gate"), ("all",))
 
 
@@ -128,7 +138,69 @@ def test_masks_are_cut_for_what_is_left_and_for_nothing_else() -> None:
         return cut(given, rows, boxes, letterbox)
 
     rule = FilterRule(0.4, 0.45, class_ids=frozenset({0}), min_area=100)
-    detections, _ = apply(replace(found, masks=parts), SAME, rule, keep_all, watched)
+    detections = objects(apply(replace(found, masks=parts), SAME, rule, keep_all, watched))
     assert asked == [([0, 3], [[0, 0, 50, 50], [50, 50, 60, 60]])]
     assert [(mask.left, mask.top, mask.width, mask.height) for mask in detections.masks] == [(0, 0, 50, 50), (50, 50, 10, 10)]
     assert not any(mask.grid.flags.writeable for mask in detections.masks)
+
+
+@settings(deadline=None)
+@given(
+    seed=st.integers(0, 2**32), count=st.integers(0, 80), min_score=st.sampled_from([0.05, 0.4, 0.9]),
+    labels=st.sampled_from([None, frozenset({0, 2})]), with_masks=st.booleans(),
+)  # fmt: skip
+def test_what_is_published_and_counted_does_not_depend_on_what_is_fainter(
+    *, seed: int, count: int, min_score: float, labels: frozenset[int] | None, with_masks: bool
+) -> None:
+    everything = crowd(seed, count, 6, 3)
+    if with_masks:
+        coefficients = np.random.default_rng(seed).normal(size=(count, 2)).astype(np.float32)
+        everything = replace(everything, masks=MaskParts(np.ones((2, 8, 8), np.float32), coefficients))
+    letterbox = Letterbox(640, 640, 640, 640, 1.0, 1.0, 0.0, 0.0)
+    rule = FilterRule(min_score, 0.5, labels, 50.0, (ZoneRule("z", ((0.1, 0.0), (1.0, 0.0), (1.0, 1.0)), "center"),))
+    plain = apply(above(everything, rule.decode_score), letterbox, rule, nms, cut)
+    tracking = for_tracking(rule)
+    tracked = apply(above(everything, tracking.decode_score), letterbox, tracking, nms, cut)
+    one, other = objects(plain), objects(tracked)
+    assert plain.counts == tracked.counts
+    for name in ("boxes", "scores", "class_ids"):
+        assert np.array_equal(getattr(one, name), getattr(other, name)), name
+    assert one.zones == other.zones
+    assert [mask.grid.tolist() for mask in one.masks] == [mask.grid.tolist() for mask in other.masks]
+    assert tracked.faint is not None
+    assert not tracked.faint.masks
+    assert np.all((tracked.faint.scores < min_score) & (tracked.faint.scores >= min_score / 2))
+    assert labels is None or set(tracked.faint.class_ids.tolist()) <= labels
+    assert len(tracked.faint.zones) == len(tracked.faint)
+
+
+def above(found: Candidates, least: float) -> Candidates:
+    """As a head gives them that was asked for this threshold."""
+    rows = np.flatnonzero(found.scores >= least)
+    masks = found.masks and replace(found.masks, coefficients=found.masks.coefficients[rows])
+    return replace(found, boxes=found.boxes[rows], scores=found.scores[rows], class_ids=found.class_ids[rows], masks=masks)
+
+
+def test_a_better_box_suppresses_a_faint_one_and_never_the_other_way_round() -> None:
+    boxes = np.array([[0, 0, 50, 50], [1, 0, 51, 50], [60, 60, 90, 90]], np.float32)
+    found = Candidates(boxes, np.array([0.3, 0.5, 0.3], np.float32), np.zeros(3, np.int64), seen=3, score_max=0.5)
+    sifted = apply(found, SAME, for_tracking(FilterRule(0.4, 0.45)), nms, cut)
+    assert objects(sifted).boxes.tolist() == [[1, 0, 51, 50]]
+    assert sifted.faint is not None
+    assert sifted.faint.boxes.tolist() == [[60, 60, 90, 90]]
+    assert (sifted.counts.scored, sifted.counts.kept_by_nms, sifted.counts.kept_by_zone) == (1, 1, 1)
+
+
+def test_a_grid_that_lies_above_the_floor_as_a_whole_is_bounded() -> None:
+    count = FAINT_LIMIT + 50
+    left = np.arange(count, dtype=np.float32) * 10
+    boxes = np.stack([left, left * 0, left + 8, left * 0 + 8], axis=1)
+    scores = np.linspace(0.2, 0.39, count).astype(np.float32)
+    scores[0] = 0.8
+    found = Candidates(boxes, scores, np.zeros(count, np.int64), seen=count, score_max=0.8)
+    wide = Letterbox(5000, 100, 5000, 100, 1.0, 1.0, 0.0, 0.0)
+    sifted = apply(found, wide, for_tracking(FilterRule(0.4, 0.45)), nms, cut)
+    assert objects(sifted).boxes.tolist() == [[0, 0, 8, 8]]
+    assert sifted.faint is not None
+    assert len(sifted.faint) == FAINT_LIMIT
+    assert float(sifted.faint.scores.min()) == float(np.sort(scores[1:])[-FAINT_LIMIT])

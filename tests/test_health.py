@@ -13,6 +13,7 @@ def test_windows_forget_and_totals_do_not() -> None:
     counters = CameraCounters(lambda: now[0])
     for _ in range(20):
         counters.inferred(StageCounts(3, 2, 1, 1, 1, 1, 0.8), Latency(1, 2, 3, 4, 10))
+        counters.tracked(2)
         counters.published()
         now[0] += 0.1
     seen = counters.window()
@@ -23,6 +24,7 @@ def test_windows_forget_and_totals_do_not() -> None:
     assert counters.window().inferred == 0
     assert counters.totals["inferred"] == 20
     assert counters.totals["kept_by_zone"] == 20
+    assert counters.totals["tracked"] == 40
 
 
 def test_every_frame_stands_in_the_histogram_of_every_step_from_the_first_moment() -> None:

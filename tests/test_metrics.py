@@ -13,7 +13,7 @@ from tests.test_contracts import ROOT
 
 COUNTERS = {
     "packets": 100, "decoded": 90, "dropped": 5, "inferred": 80, "candidates": 70, "scored": 60, "kept_by_nms": 50,
-    "kept_by_label": 40, "kept_by_area": 30, "kept_by_zone": 20, "tracked": 0, "published": 15, "acknowledged": 12,
+    "kept_by_label": 40, "kept_by_area": 30, "kept_by_zone": 20, "tracked": 18, "published": 15, "acknowledged": 12,
     "refused": 1,
 }  # fmt: skip
 
@@ -64,6 +64,7 @@ def test_every_number_of_health_is_there_in_base_units() -> None:
         ("camagent_frames_total", {"camera": "front", "stage": "dropped"}, 5),
         ("camagent_frames_total", {"camera": "front", "stage": "inferred"}, 80),
         ("camagent_objects_total", {"camera": "front", "stage": "kept_by_zone"}, 20),
+        ("camagent_objects_total", {"camera": "front", "stage": "tracked"}, 18),
         ("camagent_messages_total", {"camera": "front", "outcome": "acknowledged"}, 12),
         ("camagent_latency_seconds_sum", {"camera": "front", "step": "infer"}, 4),
         ("camagent_latency_seconds_count", {"camera": "front", "step": "infer"}, 80),

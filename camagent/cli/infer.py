@@ -21,7 +21,18 @@ from camagent.cli.words import summary
 from camagent.config import Camera, Config
 from camagent.errors import InputError, printable
 from camagent.frame import Frame, outcome_parts
-from camagent.pipeline import RLE, Author, BackendOptions, FilterRule, Steps, body_of, named_frames, passed_over
+from camagent.pipeline import (
+    RLE,
+    Author,
+    BackendOptions,
+    FilterRule,
+    Steps,
+    Tracker,
+    body_of,
+    for_tracking,
+    named_frames,
+    passed_over,
+)
 from camagent.redact import without_credentials
 from camagent.sinks import VideoSink, annotate, write_picture
 from camagent.trace import Trace
@@ -85,10 +96,14 @@ def _one_input(
         bar = stack.enter_context(work_bar(stays_clear=as_json))
         task = bar.add_task(printable(shown), total=limit)
         video: VideoSink | None = None
+        place = camera.url if camera else source
+        tracker, followed = Tracker(), for_tracking(steps.rule)  # pictures are no film: theirs have no ids
         seq = 0
         frames = named_frames(source, camera, damaged=_tell_damaged)
         for seq, (name, frame) in enumerate(islice(frames, limit), 1):
-            result = steps.run(frame)
+            result = steps.run(frame, rule=None if name else followed)
+            if not name:
+                result = tracker.follow(result, at=_moment(frame, place), sure=followed.sure_score)
             if trace:
                 trace.frame(author.camera, result, monotonic())
             bodies = [body_of(result, part, author, seq, frame.frame_time, rle=RLE) for part in outcome_parts(result.outcome)]
@@ -113,6 +128,11 @@ def _one_input(
 
 def _tell_damaged(error: InputError) -> None:
     click.echo(f"note: {printable(error.what, 1000)}; it is passed over", err=True)
+
+
+def _moment(frame: Frame, place: str) -> float | None:
+    """A file is read faster or more slowly than it was taken: its own time counts. None: when the frame came."""
+    return None if "://" in place else frame.pts
 
 
 def _with_input(body: Body, name: str) -> Body:

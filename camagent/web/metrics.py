@@ -17,7 +17,8 @@ Body: TypeAlias = Mapping[str, Any]
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 STATES = ("running", "waiting-source", "waiting-bundle", "off", "failed")
 _FRAMES = ("decoded", "dropped", "inferred")
-_NOT_OUTCOMES = frozenset({"packets", "decoded", "dropped", "inferred", "tracked", *FUNNEL})
+_OBJECTS = (*FUNNEL, "tracked")
+_NOT_OUTCOMES = frozenset({"packets", "decoded", "dropped", "inferred", *_OBJECTS})
 _SLOTS = ("current", "trial", "previous")
 
 
@@ -94,7 +95,7 @@ def of_cameras(status: Body, spent: Mapping[str, Spent]) -> Iterator[Metric]:
     cameras: Mapping[str, Body] = {body["camera"]: body for body in status.get("cameras", ())}
     yield _per_camera(cameras, "camagent_packets", "Read from the source.", lambda body: body["counters"]["packets"])
     yield _counted(cameras, "camagent_frames", "Decoded, dropped because the model was busy, inferred.", "stage", _FRAMES)
-    yield _counted(cameras, "camagent_objects", "Objects that each stage has let through.", "stage", FUNNEL)
+    yield _counted(cameras, "camagent_objects", "Objects that each stage has let through.", "stage", _OBJECTS)
     yield _counted(cameras, "camagent_messages", "Results handed to delivery, and what became of them.", "outcome", None)
     yield _per_camera(cameras, "camagent_reconnects", "Of the source.", lambda body: body["reconnects"])
     yield from _errors({name: body["errors"] for name, body in cameras.items()}, "camagent_errors", "Survived, by code.")

@@ -34,6 +34,7 @@ class Painted:
     owner: NDArray[np.uint8]  # 0: ground and sky, n: the n-th of `labels`
     labels: tuple[str | None, ...]  # of owners 1, 2 ..; None: scenery
     whole: tuple[int, ...]  # pixels of each owner before nearer ones hid some
+    who: tuple[int, ...]  # of owners 1, 2 ..: the same number in every moment; 0: scenery that grows there
     lamps: tuple[Lamp, ...]
 
 
@@ -47,6 +48,7 @@ class _Placed:
     z: float
     angle: float
     away: bool
+    who: int = 0
 
 
 def paint(world: World, size: tuple[int, int], seconds: float = 0.0) -> Painted:
@@ -55,28 +57,31 @@ def paint(world: World, size: tuple[int, int], seconds: float = 0.0) -> Painted:
     canvas = Canvas(size, world.view)
     paint_sky(canvas, world, rng)
     paint_ground(canvas, world, rng)
-    placed = [_place(actor, world, seconds) for actor in world.actors]
+    placed = [_place(actor, world, seconds, index) for index, actor in enumerate(world.actors)]
     placed += [_Placed(None, plant.solid, plant.x, plant.z, 0.0, away=True) for plant in plants(world, rng)]
     lamps: list[Lamp] = []
     labels: list[str | None] = []
+    who: list[int] = []
     whole: list[int] = []
     for one in sorted(placed, key=lambda thing: -thing.z)[-250:]:
         if one.z - one.solid.length / 2 < 1.0:
             continue
         labels.append(one.label)
+        who.append(one.who)
         _draw(canvas, one, len(labels))
         whole.append(int(np.count_nonzero(canvas.owner == len(labels))) if one.label else 0)
         lamps += _lamps(canvas, one)
     areas = canvas.areas
     areas[canvas.owner > 0] = 255
-    return Painted(canvas.picture, areas, canvas.owner, tuple(labels), tuple(whole), tuple(lamps))
+    return Painted(canvas.picture, areas, canvas.owner, tuple(labels), tuple(whole), tuple(who), tuple(lamps))
 
 
-def _place(actor: Actor, world: World, seconds: float) -> _Placed:
+def _place(actor: Actor, world: World, seconds: float, index: int) -> _Placed:
     along, across = actor.at(seconds)
     x, z = world.road.place(along, across)
     angle = world.road.heading(along) + actor.turned
-    return _Placed(actor.label, actor.solid(seconds), x, z, angle, away=math.cos(actor.turned) > 0)
+    who = 1 + index + actor.comes(seconds) * len(world.actors)
+    return _Placed(actor.label, actor.solid(seconds), x, z, angle, math.cos(actor.turned) > 0, who)
 
 
 def _draw(canvas: Canvas, one: _Placed, owner: int) -> None:

@@ -26,6 +26,7 @@ class Sample:
     boxes: NDArray[np.float32]  # (n, 4) x1 y1 x2 y2, pixels
     class_ids: NDArray[np.int64]  # (n,) places in the list of labels
     areas: NDArray[np.uint8]  # (height, width) places in the list of labels, BACKGROUND elsewhere
+    who: NDArray[np.int64] | None = None  # (n,) numbers that last over a street's frames; None where nobody has them
 
     @property
     def size(self) -> tuple[int, int]:
@@ -49,14 +50,14 @@ def moving_scene(
 
 def _taken(world: World, size: tuple[int, int], seconds: float, index: int) -> Sample:
     painted = paint(world, size, seconds)
-    boxes, class_ids = _boxes(painted)
+    boxes, class_ids, who = _boxes(painted)
     picture = expose(painted, world, np.random.default_rng([23, world.seed, index]))
-    return Sample(picture, boxes, class_ids, painted.areas)
+    return Sample(picture, boxes, class_ids, painted.areas, who)
 
 
-def _boxes(painted: Painted) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """The smallest box around every owner's pixels; right and bottom edges are exclusive."""
-    made, ids = [], []
+def _boxes(painted: Painted) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+    """The smallest box around every owner's pixels, its class and who it is; right and bottom edges are exclusive."""
+    made, ids, who = [], [], []
     least = painted.owner.shape[1] * _LEAST
     for owner, (label, whole) in enumerate(zip(painted.labels, painted.whole, strict=True), 1):
         if label is None:
@@ -69,4 +70,5 @@ def _boxes(painted: Painted) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
             continue
         made.append((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
         ids.append(ROADS.boxes.index(label))
-    return np.array(made, np.float32).reshape(-1, 4), np.array(ids, np.int64)
+        who.append(painted.who[owner - 1])
+    return np.array(made, np.float32).reshape(-1, 4), np.array(ids, np.int64), np.array(who, np.int64)

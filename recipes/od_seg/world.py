@@ -49,6 +49,10 @@ class Actor:
         along = self.along + self.speed * seconds
         return (along + 4) % (_FAR + 4) - 4 if self.speed else along, self.across + self.drift * seconds
 
+    def comes(self, seconds: float) -> int:
+        """How often it has come back by then: each time it is somebody else."""
+        return math.floor((self.along + self.speed * seconds + 4) / (_FAR + 4)) if self.speed else 0
+
     def solid(self, seconds: float) -> Solid:
         """Its shape in that moment."""
         rng = np.random.default_rng(self.seed)

@@ -3,7 +3,8 @@
 import { byId, h, refill, s } from './dom.js';
 import { number, t } from './text.js';
 
-export const STAGES = ['candidates', 'scored', 'kept_by_nms', 'kept_by_label', 'kept_by_area', 'kept_by_zone', 'published'];
+export const STAGES = ['candidates', 'scored', 'kept_by_nms', 'kept_by_label', 'kept_by_area', 'kept_by_zone', 'tracked', 'published'];
+const BESIDE = ['tracked', 'published']; // what is published comes from the filters, whether or not it is followed
 const STEPS = ['decode', 'preprocess', 'infer', 'postprocess'];
 const WINDOW = 5; // readings: ten seconds
 
@@ -39,7 +40,7 @@ const label = (attributes, text) => s('text', attributes, text);
 
 // The first stage behind which nothing is left although something came.
 export function lostAt(counters) {
-  const upto = STAGES.slice(0, -1);
+  const upto = STAGES.filter((stage) => !BESIDE.includes(stage));
   return upto.find((stage, index) => index > 0 && counters[stage] === 0 && counters[upto[index - 1]] > 0);
 }
 
