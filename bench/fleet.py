@@ -25,7 +25,7 @@ import paho.mqtt.client as mqtt
 import tomlkit
 from paho.mqtt.enums import CallbackAPIVersion
 
-from camagent.cli.demo_stage import BUNDLE, build
+from camagent.cli.demo_stage import BUNDLE, WEB_PORT, build
 from camagent.demo.faults import Plan
 from tests.support.broker import running
 
@@ -113,7 +113,7 @@ def measure(folder: Path, agents: int, seconds: float) -> tuple[list[Kind], int]
     """What ten agents say once they all look."""
     stage = folder / "stage"
     stage.mkdir()
-    build(stage, Plan(), "mqtt://127.0.0.1", lambda said: print(f"$ {said}", file=sys.stderr))
+    build(stage, Plan(), "mqtt://127.0.0.1", WEB_PORT, lambda said: print(f"$ {said}", file=sys.stderr))
     bundle = stage / f"{BUNDLE}-1.0.0.cambundle"
     with running(folder) as broker, ExitStack() as children:
         meter = Meter(broker.port)

@@ -5,8 +5,9 @@ Each number has one writing thread.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import add, attrgetter
 from typing import Literal, Protocol, TypeAlias
@@ -15,9 +16,12 @@ WINDOW_S = 10.0
 _WINDOW_FRAMES = 3.0  # a camera that is looked at less often than every few seconds has a longer window
 _BUCKET_S = 1.0
 STEPS = ("decode", "preprocess", "infer", "postprocess", "total")
+BOUNDS_MS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0)  # of the histograms of STEPS
 FUNNEL = ("candidates", "scored", "kept_by_nms", "kept_by_label", "kept_by_area", "kept_by_zone")
 
 _SUMS = (*FUNNEL, *STEPS)
+_ZEROS = (0.0,) * len(_SUMS)
+_PLACES = len(BOUNDS_MS) + 1  # of a histogram: up to each bound, and above the last
 # lists in the order of these names rather than mappings: this is done with every frame
 _funnel_of = attrgetter(*FUNNEL)
 _latency_of = attrgetter(*STEPS)
@@ -59,6 +63,10 @@ class Steps(Protocol):
     def total(self) -> float: ...  # noqa: D102
 
 
+def _sum_of(rows: Sequence[tuple[float, ...]]) -> list[float]:
+    return list(map(sum, zip(_ZEROS, *rows, strict=True)))
+
+
 @dataclass(slots=True)
 class Bucket:
     """Sums over one second."""
@@ -70,7 +78,19 @@ class Bucket:
     searched: int = 0
     invalid: int = 0
     score_max: float = 0.0
-    sums: list[float] = field(default_factory=lambda: [0] * len(_SUMS))
+    rows: list[tuple[float, ...]] = field(default_factory=list)  # _SUMS of each frame, until the second is over
+    summed: list[float] | None = None
+
+    @property
+    def sums(self) -> list[float]:
+        """In any thread: the rows are taken before it is asked whether they were summed up."""
+        rows = self.rows
+        return _sum_of(rows) if self.summed is None else self.summed
+
+    def close(self) -> None:
+        """No frame comes to it any more."""
+        self.summed = _sum_of(self.rows)
+        self.rows = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +113,32 @@ class Window:
         return self.inferred / self.seconds if self.seconds else 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What was added up, and the newest bucket's rows: replaced together, so that no reader counts a frame twice or not."""
+
+    sums: list[float]  # of _SUMS
+    lasted: list[int]  # histograms of STEPS, one behind the other
+    rows: list[tuple[float, ...]]
+
+    def and_now(self) -> Past:
+        """With the frames up to this moment; further rows go to the newest bucket."""
+        rows = tuple(self.rows)
+        lasted = self.lasted.copy()
+        for row in rows:
+            for step, milliseconds in enumerate(row[len(FUNNEL) :]):
+                lasted[step * _PLACES + bisect_left(BOUNDS_MS, milliseconds)] += 1
+        return Past(list(map(add, self.sums, _sum_of(rows))), lasted, [])
+
+
+@dataclass(frozen=True, slots=True)
+class Durations:
+    """How long one step of all inferred frames took, since the start."""
+
+    counts: tuple[int, ...] = (0,) * _PLACES  # frames up to each of BOUNDS_MS, and above the last; not cumulated
+    seconds: float = 0.0  # together
+
+
 class CameraCounters:
     """One camera's counters. `inferred` and `failed` are called by the worker, `outcome` by the network thread."""
 
@@ -104,8 +150,7 @@ class CameraCounters:
         self._buckets: deque[Bucket] = deque(maxlen=round(self.window_s / _BUCKET_S) + 1)
         self._unanswered: float | None = None  # when the oldest message was made of those since the broker's last answer
         self._published = self._inferred = self._tracked = 0
-        # sums of the buckets before the newest, and that one: replaced together, so that no reader counts one twice
-        self._past: tuple[list[float], Bucket | None] = ([0] * len(_SUMS), None)
+        self._past = Past(list(_ZEROS), [0] * len(STEPS) * _PLACES, [])
         self.outcomes: Counter[str] = Counter({"acknowledged": 0, "refused": 0})
         self.errors: Counter[str] = Counter()
         self.last_outcome = ""  # of the newest message that the broker answered for
@@ -117,7 +162,7 @@ class CameraCounters:
         bucket.searched += invalid is not None
         bucket.invalid += bool(invalid)
         bucket.score_max = max(bucket.score_max, counts.score_max)
-        bucket.sums = list(map(add, bucket.sums, (*_funnel_of(counts), *_latency_of(latency))))
+        bucket.rows.append((*_funnel_of(counts), *_latency_of(latency)))  # added up once a second: memory is then at hand
         self._inferred += 1
 
     def tracked(self, objects: int) -> None:
@@ -145,17 +190,17 @@ class CameraCounters:
     @property
     def totals(self) -> dict[str, int]:
         """What every stage let through since the start."""
-        past, bucket = self._past
-        sums = past if bucket is None else map(add, past, bucket.sums)
-        stages = {name: int(value) for name, value in zip(FUNNEL, sums, strict=False)}
+        stages = {name: int(value) for name, value in zip(FUNNEL, self._past.and_now().sums, strict=False)}
         return {**stages, "inferred": self._inferred, "tracked": self._tracked, "published": self._published}
 
     @property
-    def spent_s(self) -> dict[str, float]:
-        """Seconds that all inferred frames together have spent per step, since the start."""
-        past, bucket = self._past
-        sums = past if bucket is None else list(map(add, past, bucket.sums))
-        return {name: value / 1e3 for name, value in zip(STEPS, sums[len(FUNNEL) :], strict=True)}
+    def durations(self) -> dict[str, Durations]:
+        """Of every step."""
+        found = self._past.and_now()
+        return {
+            name: Durations(tuple(found.lasted[step * _PLACES :][:_PLACES]), found.sums[len(FUNNEL) + step] / 1e3)
+            for step, name in enumerate(STEPS)
+        }
 
     @property
     def unanswered_s(self) -> float:
@@ -184,10 +229,11 @@ class CameraCounters:
     def _bucket(self) -> Bucket:
         now = self._monotonic()
         if not self._buckets or now - self._buckets[-1].start >= _BUCKET_S:
-            past, last = self._past
-            bucket = Bucket(now)
+            bucket, past = Bucket(now), self._past.and_now()
+            self._past = Past(past.sums, past.lasted, bucket.rows)
+            if self._buckets:
+                self._buckets[-1].close()
             self._buckets.append(bucket)
-            self._past = (past if last is None else list(map(add, past, last.sums)), bucket)
         return self._buckets[-1]
 
 

@@ -5,7 +5,8 @@ It lies in `state_dir/overlay.toml`, over the configuration, which the page neve
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Annotated, Any, TypeAlias
 
 import msgspec
@@ -14,7 +15,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from camagent.config import Camera, Mask, Share, Zone
 from camagent.config_file import Loaded
-from camagent.errors import Refusal
+from camagent.errors import Refusal, printable
 
 MOST = 64  # zones or masks of one camera
 BYTES = 512 * 1024  # of a change as JSON
@@ -64,6 +65,19 @@ def read_change(data: bytes) -> Change:
             evidence={"bytes": len(data), "allowed": "zone, mask, filter.labels, filter.min_score; points 0..1 of the picture"},
             fix='send {"zone": [{"name": "gate", "polygon": [[0.1, 0.2], [0.9, 0.2], [0.9, 0.9]]}]}',
         ) from exc
+
+
+def check_labels(change: Change, known: Sequence[str]) -> None:
+    """Raises ChangeInvalid for a label that the model does not have; where no model runs, none is known and any will do."""
+    wanted = None if isinstance(change.filter, UnsetType) else change.filter.labels
+    strange = [label for label in wanted or () if label not in known] if known and not isinstance(wanted, UnsetType) else []
+    if strange:
+        near = get_close_matches(strange[0], known, 3, 0.5)
+        raise ChangeInvalid(
+            f"the camera's model has no label {printable(strange[0])!r}: it would let nothing through",
+            evidence={"wanted": printable(", ".join(strange), 300), "the model has": printable(", ".join(known), 600)},
+            fix=f"take {printable(' or '.join(near or known[:3]))}, or leave the label out",
+        )
 
 
 def with_change(overlay: Mapping[str, Any], camera: str, change: Change) -> dict[str, Any]:

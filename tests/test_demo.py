@@ -8,6 +8,7 @@ import pty
 import re
 import select
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -18,8 +19,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+import requests
 
 from camagent import cli
+from camagent.cli.demo_stage import reserved
 from camagent.demo.faults import FAULTS
 from camagent.selftest.causes import CAUSES
 from tests.support.interrupt import heeding
@@ -119,6 +122,40 @@ def test_in_a_terminal_a_table_shows_what_is_seen(scratch: Path) -> None:
     assert re.search(rb"sees.{1,40}\d car", shown), shown[-2000:]
     assert b"http://127.0.0.1:" in shown
     nothing_left(scratch, process.pid)
+
+
+def test_two_demos_never_mean_to_take_the_same_port() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        wanted = probe.getsockname()[1]
+        with reserved(wanted) as other:
+            assert other != wanted, "somebody listens there"
+    with reserved(wanted) as first, reserved(wanted) as second:
+        assert first == wanted != second
+        with socket.create_server(("127.0.0.1", first)):  # the agent's own, some seconds later
+            assert second != first
+        code = f"from camagent.cli.demo_stage import reserved\nwith reserved({wanted}, {second}) as port: print(port)"
+        third = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True).stdout
+        assert int(third) not in {first, second}
+    with reserved(wanted) as again:
+        assert again == wanted
+
+
+@pytest.mark.full(seconds=40)
+def test_two_demos_started_at_once_have_a_page_each(scratch: Path) -> None:
+    folders = [scratch / name for name in ("a", "b")]
+    for folder in folders:
+        folder.mkdir()
+    with demo(folders[0]) as one, demo(folders[1]) as other:
+        pages = [told(process, r"page +(\S+)") for process in (one, other)]
+        assert len(set(pages)) == 2
+        for process, page in zip((one, other), pages, strict=True):
+            assert requests.get(f"{page}healthz", timeout=30).ok
+            assert process.stdout is not None
+            assert json.loads(process.stdout.readline())["schema"] == "camagent.detections/1"
+            os.killpg(process.pid, signal.SIGINT)
+        assert [process.wait(30) for process in (one, other)] == [130, 130]
+    for folder in folders:
+        assert not list(folder.iterdir())
 
 
 def test_every_fault_is_one_that_the_self_test_knows(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from pathlib import Path
 
 import pytest
 
-from camagent import config_file
 from camagent.cli import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,11 +23,3 @@ def test_links_lead_somewhere(document: Path) -> None:
 def test_commands_that_are_shown_exist(document: Path) -> None:
     for command in re.findall(r"^(?:\$ )?camagent ([a-z]+)", document.read_text("utf-8"), re.MULTILINE):
         assert command in COMMANDS, f"{document.name} shows camagent {command}"
-
-
-def test_the_manuals_configuration_is_one() -> None:
-    text = (ROOT / "docs" / "configuration.md").read_text("utf-8")
-    (example,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
-    document = tomllib.loads(example)
-    config = config_file.parse({**document, "camera": [{**document["camera"][0]}]})
-    assert config.camera[0].zone[0].name == "gate"

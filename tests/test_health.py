@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from camagent.frame import Latency, StageCounts
-from camagent.health import WINDOW_S, CameraCounters
+from camagent.health import BOUNDS_MS, WINDOW_S, CameraCounters, Durations
 
 
 def test_windows_forget_and_totals_do_not() -> None:
@@ -23,6 +25,42 @@ def test_windows_forget_and_totals_do_not() -> None:
     assert counters.totals["inferred"] == 20
     assert counters.totals["kept_by_zone"] == 20
     assert counters.totals["tracked"] == 40
+
+
+def test_every_frame_stands_in_the_histogram_of_every_step_from_the_first_moment() -> None:
+    now = [0.0]
+    counters = CameraCounters(lambda: now[0])
+    assert counters.durations["infer"] == Durations()
+    for number in range(40):
+        counters.inferred(StageCounts(), Latency(0.5, 1.0, 1.001, 7.0, 6000.0))
+        now[0] += 0.3
+        assert {sum(lasted.counts) for lasted in counters.durations.values()} == {number + 1}
+    places = {name: lasted.counts.index(40) for name, lasted in counters.durations.items()}
+    assert places == {"decode": 0, "preprocess": 0, "infer": 1, "postprocess": 3, "total": len(BOUNDS_MS)}
+    assert counters.durations["total"].seconds == pytest.approx(240)
+
+
+def test_a_reader_never_sees_a_frame_go() -> None:
+    """Seconds end while another thread reads: each of them adds up what the one before has counted."""
+    now = [0.0]
+    counters, over = CameraCounters(lambda: now[0]), threading.Event()
+
+    def work() -> None:
+        while not over.is_set():
+            counters.inferred(StageCounts(candidates=1), Latency(1, 2, 3, 4, 10))
+            now[0] += 0.4
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    seen = (0, 0.0, 0)
+    for _ in range(3000):
+        total = counters.durations["total"]
+        got = (sum(total.counts), total.seconds, counters.totals["candidates"])
+        assert total.seconds == pytest.approx(sum(total.counts) / 100)
+        assert all(after >= before for before, after in zip(seen, got, strict=True))
+        seen = got
+    over.set()
+    thread.join()
 
 
 def test_a_day_of_frames_keeps_a_bounded_number_of_buckets() -> None:

@@ -6,8 +6,10 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from camagent.health import Durations
 from camagent.web import metrics
 from camagent.web.desk import Spent
+from tests.test_contracts import ROOT
 
 COUNTERS = {
     "packets": 100, "decoded": 90, "dropped": 5, "inferred": 80, "candidates": 70, "scored": 60, "kept_by_nms": 50,
@@ -49,7 +51,7 @@ def labels(**pairs: str) -> tuple[tuple[str, str], ...]:
 def test_every_number_of_health_is_there_in_base_units() -> None:
     bundles = {"blobs": {"current": "1.0.0", "trial": None, "previous": "0.9.0"}}
     status = {"agent": agent(), "cameras": [camera()], "bundles": bundles}
-    found = read(status, {"front": Spent(80, {"infer": 4.0, "total": 8.0})})
+    found = read(status, {"front": {"infer": Durations((0, 0, 0, 0, 30, 45, *[0] * 6, 5), 4.0)}})
     for name, tags, value in (
         ("camagent_info", {"agent": "cam-01", "version": "0.1.0"}, 1), ("camagent_uptime_seconds", {}, 60.5),
         ("camagent_temperature_celsius", {}, 51), ("camagent_npu_load_ratio", {"core": "1"}, 0.5),
@@ -66,6 +68,10 @@ def test_every_number_of_health_is_there_in_base_units() -> None:
         ("camagent_messages_total", {"camera": "front", "outcome": "acknowledged"}, 12),
         ("camagent_latency_seconds_sum", {"camera": "front", "step": "infer"}, 4),
         ("camagent_latency_seconds_count", {"camera": "front", "step": "infer"}, 80),
+        ("camagent_latency_seconds_bucket", {"camera": "front", "step": "infer", "le": "0.01"}, 0),
+        ("camagent_latency_seconds_bucket", {"camera": "front", "step": "infer", "le": "0.02"}, 30),
+        ("camagent_latency_seconds_bucket", {"camera": "front", "step": "infer", "le": "5.0"}, 75),
+        ("camagent_latency_seconds_bucket", {"camera": "front", "step": "infer", "le": "+Inf"}, 80),
         ("camagent_camera_state", {"camera": "front", "state": "running"}, 1),
         ("camagent_camera_state", {"camera": "front", "state": "failed"}, 0),
         ("camagent_camera_reason", {"camera": "front", "reason": "none"}, 1),
@@ -88,6 +94,15 @@ def test_what_is_not_known_is_left_out() -> None:
     }  # fmt: skip
     assert read(status)["camagent_mqtt_connected", ()] == 0
     assert read(status)["camagent_camera_reason", labels(camera="front", reason="no-frames")] == 1
+
+
+def test_the_manual_has_a_row_for_every_metric() -> None:
+    status = {"agent": agent(), "cameras": [camera()], "bundles": {"blobs": {"current": "1.0.0"}}}
+    found = read(status, {"front": {"infer": Durations()}})
+    page = (ROOT / "docs" / "metrics.md").read_text("utf-8")
+    assert {name for name, _ in found if f"`{name}`" not in page} == set()
+    bounds = [float(dict(tags)["le"]) for name, tags in found if name == "camagent_latency_seconds_bucket"]
+    assert f"up to {', '.join(f'{bound:g}' for bound in bounds[:-1])} s and above" in page
 
 
 def test_labels_with_quotes_and_line_ends_come_through() -> None:

@@ -201,6 +201,51 @@ def test_a_zone_is_drawn_by_keyboard_alone_and_copied_as_toml(browser: Browser, 
         assert page.locator("#stage [data-shape]").count() == 0
 
 
+def test_a_label_is_filtered_away_by_keyboard_and_the_counts_follow(browser: Browser, site: Agent) -> None:
+    with opened(browser, url(site), width=390, height=844) as page:
+        seen(page, lambda items: len(items) == 2)
+        assert "labels: all" in page.locator("#editor").inner_text()
+        page.click("#edit-open")
+        offered = page.locator("#edit-labels").get_by_role("checkbox")
+        assert [box.evaluate("box => box.parentNode.innerText") for box in offered.all()] == ["red", "blue"]
+        page.locator("#edit-score").focus()
+        for key in ("Tab", "Tab", "Space"):  # past red; blue
+            page.keyboard.press(key)
+        assert 'labels = ["blue"]' in (page.locator("#toml").text_content() or "")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        page.click("#edit-save")
+        page.locator("#edit-state", has_text="in force").wait_for()
+        assert page.get_by_role("checkbox", name="blue").is_checked()
+        seen(page, lambda items: items == [{"label": "blue", "count": 1}])
+        page.locator('#funnel [data-stage="kept_by_label"]:not([data-value="0"])').wait_for()
+        page.get_by_role("button", name="Back to camagent.toml").click()
+        seen(page, lambda items: len(items) == 2)
+        assert page.locator("#edit-labels :checked").count() == 0
+
+
+def test_a_label_that_the_model_does_not_have_is_marked_and_cannot_be_saved_again(browser: Browser, tmp_path: Path) -> None:
+    broker, port = Broker(tmp_path), free_port()
+    broker.start()
+    with served(tmp_path, broker, port, front='[camera.filter]\nlabels = ["blu"]\n') as agent:
+        assert until(Client(port).is_up, 60)
+        Client(port).wait(lambda body: body["state"] == "running")
+        with opened(browser, url(agent)) as page:
+            page.click("#edit-open")
+            strange = page.get_by_role("checkbox", name="blu not in this model")
+            assert strange.is_checked()
+            page.get_by_role("checkbox", name="red").check()
+            page.click("#edit-save")
+            refusal = page.locator('#editor [data-code="CHANGE_INVALID"]')
+            refusal.wait_for()
+            assert "has no label 'blu'" in refusal.inner_text()
+            assert "take blue" in refusal.inner_text()
+            strange.uncheck()
+            page.click("#edit-save")
+            page.locator("#edit-state", has_text="in force").wait_for()
+            seen(page, lambda items: items == [{"label": "red", "count": 1}])
+    broker.stop()
+
+
 def test_a_picture_is_tried(browser: Browser, site: Agent) -> None:
     picture = site.folder / "try.png"
     cv2.imwrite(str(picture), scene(2, 1))

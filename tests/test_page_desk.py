@@ -253,6 +253,26 @@ def test_a_zone_takes_effect_is_kept_and_goes_back(page: Page, agent: Agent) -> 
     assert '"event": "overlay"' in audit
 
 
+def test_only_labels_that_the_model_has_can_be_wanted(page: Page, agent: Agent) -> None:
+    page.wait(lambda body: body["state"] == "running")
+    assert page.get("/api/cameras/front/areas")["labels"] == ["red", "blue"]
+    status, body = page.save({"filter": {"labels": ["reed", "blue"]}})
+    assert (status, body["code"]) == (400, "CHANGE_INVALID")
+    assert "'reed'" in body["what"]
+    assert "take red" in body["fix"]
+    assert body["evidence"] == {"wanted": "reed", "the model has": "red, blue"}
+    status, told = page.save({"filter": {"labels": ["blue"]}})
+    assert (status, told["filter"]["labels"], told["overlay"]) == (200, ["blue"], ["filter.labels"])
+    assert told["labels"] == ["red", "blue"], "while the camera starts anew"
+    page.wait(lambda body: body["state"] == "running" and body["counters"]["kept_by_label"] > 3)
+    counters = page.camera()["counters"]
+    assert counters["kept_by_nms"] == 2 * counters["kept_by_label"]
+    assert page.shots(1)[0][0]["found"] == [{"label": "blue", "count": 1}]
+    assert page.save({"filter": {"labels": None}})[1]["overlay"] == []
+    assert page.save({"filter": {"labels": ["anything"]}}, "empty")[0] == 200, "without a model nobody knows its labels"
+    assert page.save({"filter": {"labels": None}}, "empty")[0] == 200
+
+
 def test_what_the_agent_would_not_run_with_is_refused_and_leaves_the_old_file(page: Page, agent: Agent) -> None:
     path = agent.folder / "state" / "overlay.toml"
     assert page.save({"zone": [{"name": "a", "polygon": WHOLE}]})[0] == 200

@@ -59,11 +59,11 @@ def app() -> None:
     """
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs a command and ends the process with its exit code."""
+def main(arguments: Sequence[str] | None = None, group: click.Group = app, name: str = "camagent") -> None:
+    """Runs a command and ends the process with its exit code. `group` and `name` are of another program, as recipes have."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: what its encoding does not have is no defect
-    _leave(run(arguments))
+    _leave(run(arguments, group, name))
 
 
 def _leave(code: int) -> None:
@@ -80,10 +80,10 @@ def _leave(code: int) -> None:
     sys.exit(code)
 
 
-def run(arguments: Sequence[str] | None = None) -> int:
+def run(arguments: Sequence[str] | None = None, group: click.Group = app, name: str = "camagent") -> int:
     """Runs a command; every error becomes a sentence on stderr and an exit code."""
     try:
-        answer = app.main(None if arguments is None else list(arguments), prog_name="camagent", standalone_mode=False)
+        answer = group.main(None if arguments is None else list(arguments), prog_name=name, standalone_mode=False)
         sys.stdout.flush()
     except CodedError as exc:
         return _refuse(exc)
@@ -91,7 +91,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         click.echo(exc.format_message(), err=True)
         return EXIT_USAGE
     except click.ClickException as exc:
-        path = exc.ctx.command_path if isinstance(exc, click.UsageError) and exc.ctx else "camagent"
+        path = exc.ctx.command_path if isinstance(exc, click.UsageError) and exc.ctx else name
         return _refuse(UsageError(exc.format_message(), fix=f"see '{path} --help'"))
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED

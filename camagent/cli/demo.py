@@ -49,13 +49,13 @@ def command(seconds: float | None, no_browser: bool, broken: str | None, url: st
 
 
 def _play(stack: ExitStack, plan: Plan, broken: str | None, url: str | None, seconds: float | None, *, browse: bool) -> None:
-    from camagent.cli.demo_stage import build, running
+    from camagent.cli.demo_stage import WEB_PORT, build, reserved, running
 
     # what is entered last ends first: the view, the agent, the broker, the folder
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="camagent-demo-")))
     broker = url or _broker(stack, folder, plan)
     tell = _Steps(sys.stderr.isatty())
-    stage = build(folder, plan, broker, tell)
+    stage = build(folder, plan, broker, stack.enter_context(reserved(WEB_PORT)), tell)
     agent = stack.enter_context(running(stage, tell))
     hints = {"page": stage.page, "broker": f"camagent watch --url {broker}", "why": f"camagent selftest -c {stage.config}"}
     if broken:
@@ -129,10 +129,10 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 
 def _broker(stack: ExitStack, folder: Path, plan: Plan) -> str:
-    from camagent.cli.demo_stage import free_port
+    from camagent.cli.demo_stage import reserved
     from camagent.demo.broker import embedded
 
-    return stack.enter_context(embedded(free_port(), folder / "broker.log", anonymous=plan.anonymous))
+    return stack.enter_context(embedded(stack.enter_context(reserved()), folder / "broker.log", anonymous=plan.anonymous))
 
 
 @contextmanager

@@ -26,9 +26,10 @@ from camagent.errors import Refusal, printable
 CAMERA, AGENT, BUNDLE = "front", "demo", "roads"
 WEB_PORT = 8420
 FPS = 10.0
-STOP_S, START_S = 10.0, 60.0
+STOP_S, START_S, PAGE_S = 10.0, 60.0, 10.0
 LOG = "agent.log"
 _LOG_LINES, _POLL_S = 5, 0.1
+_TRIES = 20
 _GOLDEN = ("street-day.jpg=car:3,person:3,bicycle:1,road", "street-infrared.jpg=car,person:2,road,sidewalk")
 _DARK = 12  # pictures, which play again from their start
 Tell = Callable[[str], None]
@@ -46,11 +47,16 @@ class Stage:
 
     folder: Path
     config: Path
-    page: str  # http://..
+    port: int  # of the page
+
+    @property
+    def page(self) -> str:
+        """Its address."""
+        return f"http://127.0.0.1:{self.port}/"
 
 
-def build(folder: Path, plan: Plan, broker: str, tell: Tell) -> Stage:
-    """Makes it all; `tell` hears each command before it is run. Raises DemoFailed."""
+def build(folder: Path, plan: Plan, broker: str, port: int, tell: Tell) -> Stage:
+    """Makes it all; `port` is the page's, `tell` hears each command before it is run. Raises DemoFailed."""
     config = folder / "camagent.toml"
     with _files() as found:
         shutil.copytree(found, folder / "files")
@@ -59,7 +65,6 @@ def build(folder: Path, plan: Plan, broker: str, tell: Tell) -> Stage:
               "--labels", "files/labels.txt", *(word for option in plan.options.items() for word in option)]  # fmt: skip
     for golden in _GOLDEN:
         create += ["--golden", f"files/{golden}"]
-    port = free_port(WEB_PORT)
     config.write_text(_configuration(folder, plan, broker, port, bundle), "utf-8")
     with contextlib.chdir(folder):
         _run(["key", "generate", "--out", "root"], tell)
@@ -70,7 +75,7 @@ def build(folder: Path, plan: Plan, broker: str, tell: Tell) -> Stage:
             _run(["bundle", "sign", bundle, "--key", "signer.pem"], tell)
         if plan.bundle == "store":
             _run(["bundle", "install", bundle, "-c", config.name], tell)
-    return Stage(folder, config, f"http://127.0.0.1:{port}/")
+    return Stage(folder, config, port)
 
 
 @contextmanager
@@ -104,7 +109,10 @@ def ended(process: subprocess.Popen[bytes], folder: Path) -> DemoFailed:
 
 
 def _answers(stage: Stage, process: subprocess.Popen[bytes]) -> None:
-    """Waits until the agent can be asked. Raises DemoFailed where it ends, Unreachable where it never can."""
+    """Waits until the agent can be asked. Raises DemoFailed where it ends, Unreachable where it never can.
+
+    Then a while for its page, which a browser is sent to: where somebody else has taken the port meanwhile, the rest goes on.
+    """
     from camagent.control import connect
 
     end = time.monotonic() + START_S
@@ -112,6 +120,14 @@ def _answers(stage: Stage, process: subprocess.Popen[bytes]) -> None:
         if process.poll() is not None or time.monotonic() > end:
             raise ended(process, stage.folder)
         time.sleep(_POLL_S)
+    end = time.monotonic() + PAGE_S
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", stage.port), PAGE_S).close()
+        except ConnectionRefusedError:
+            time.sleep(_POLL_S)
+        else:
+            return
 
 
 def shown(command: Sequence[str]) -> str:
@@ -163,13 +179,25 @@ def _dark(folder: Path) -> Path:
     return folder
 
 
-def free_port(*wanted: int) -> int:
-    """The first of these that is free, or any. Raises DemoFailed."""
-    for port in (*wanted, 0):
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)) as probe:
-            found: int = probe.getsockname()[1]
-            return found
+@contextmanager
+def reserved(*wanted: int) -> Iterator[int]:
+    """The first of these ports that is free and that no other demo means to take, or any. Raises DemoFailed.
+
+    Who will listen there is another process, seconds later, and a second demo must not take the port for free meanwhile. So a
+    name is held for it: an abstract socket's, which lies in no folder, is as wide as the ports are and goes with its process.
+    """
+    for port in (*wanted, *[0] * _TRIES):
+        with contextlib.ExitStack() as held:
+            try:
+                with socket.create_server(("127.0.0.1", port)) as probe:
+                    found: int = probe.getsockname()[1]
+                    name = held.enter_context(socket.socket(socket.AF_UNIX))
+                    name.bind(f"\0camagent-demo-{found}")
+            except OSError:
+                continue
+            yield found
+            return
     raise DemoFailed("no port of the loopback is free", fix="see what holds them: ss -ltn")
 
 
-__all__ = ["AGENT", "CAMERA", "DemoFailed", "Stage", "build", "ended", "free_port", "running", "shown"]
+__all__ = ["AGENT", "CAMERA", "WEB_PORT", "DemoFailed", "Stage", "build", "ended", "reserved", "running", "shown"]

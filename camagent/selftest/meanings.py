@@ -40,23 +40,27 @@ MEANINGS: Mapping[str, str] = MappingProxyType({
     "hw-swapped": "Width and height of the input are exchanged.",
     "letterbox-vs-stretch": "The picture is fitted into the input in another way than in training.",
     "pad-placement-wrong": "The letterbox's padding lies elsewhere than in training.",
-    "aux-input-wrong": "The model has a second input, and it gets nothing or the wrong thing.",
+    "aux-input-wrong": "The model asks for a second input beside the picture, and gets nothing or the wrong thing there.",
     # backend
     "int8-concat-collapse": "Boxes and scores were quantised with one scale, and every score is rounded to zero.",
     "int8-head-compressed": "Quantisation squeezes the scores: they come in few steps and never reach the threshold.",
     "int8-calibration-bad": "The quantised model answers something else than the float model to the very same input.",
     "fp16-overflow": "The outputs hold NaN or infinity: a number was too large for half precision.",
-    "constant-output": "The model gives the same numbers whatever it is shown.",
-    "board-differs-from-simulator": "The board's outputs differ from those that the model was built with, for the same input.",
+    "constant-output": "The model gives the same answer whatever picture it is shown.",
+    "board-differs-from-simulator": (
+        "Shown the very same picture, this device calculates other numbers than were stored when the bundle was built."
+    ),
     "multi-core-wrong": "The outputs are wrong only while several NPU cores work on one picture.",
     "shared-context-race": "Results of another picture or camera come back, because threads share one context.",
     "stale-inference-state": "The first picture's result comes back for every later one.",
-    "runtime-version-mismatch": "Runtime or driver are older than the toolkit that built the model.",
+    "runtime-version-mismatch": (
+        "The NPU's library or driver on this device is older than the tool that the model was converted with."
+    ),
     "model-file-bad": "The model file is damaged, or built for another SoC.",
     "npu-submit-failed": "The NPU's driver refuses jobs, and those pictures have no result.",
     "npu-absent": "This device has no NPU that the agent knows.",
     "npu-permission-denied": "The agent's user may not open the NPU's device file.",
-    "npu-runtime-missing": "The NPU's runtime library is not installed.",
+    "npu-runtime-missing": "The software that runs models on the NPU is not installed on this device, or cannot be loaded.",
     "npu-hung": "The NPU took a job and did not come back.",
     "ep-specific-bug": "One execution provider computes wrong outputs, and the CPU computes right ones.",
     "quant-params-ignored": "Quantised numbers are read without their scale and zero point, or with a wrong one.",
@@ -68,8 +72,13 @@ MEANINGS: Mapping[str, str] = MappingProxyType({
     "objectness-assumed": "The head reads an objectness column that the model does not have, or misses one that it has.",
     "sigmoid-missing": "The outputs are logits, and the head reads them as probabilities.",
     "sigmoid-twice": "A sigmoid was applied to probabilities, and every score lies between 0.50 and 0.73.",
-    "box-format-wrong": "Corners are read as centre and size, or the other way round.",
-    "box-scale-wrong": "The boxes are normalised to 0..1 and read as pixels, or the other way round.",
+    "box-format-wrong": (
+        "The model gives two corners of each box, and they are read as its centre and its size, or the other way round."
+    ),
+    "box-scale-wrong": (
+        "The model gives the places of boxes as shares of the picture (0 to 1), and they are read as pixels, or the "
+        "other way round."
+    ),
     "anchors-wrong": "The anchors are not those of the training: boxes lie right and have the wrong size.",
     "stride-or-order-wrong": "The output grids are taken in the wrong order or with the wrong stride.",
     "decode-done-twice": "The graph decodes its boxes, and the head decodes them once more.",
@@ -88,9 +97,11 @@ MEANINGS: Mapping[str, str] = MappingProxyType({
     "label-offset": "The label list is shifted against the model's class ids.",
     "zone-coordinates-wrong": "A zone's polygon does not lie in the picture.",
     "zone-anchor-point": "Objects are in the zone, but the point that counts, their feet by default, is not.",
-    "mask-or-motion-gate": "A privacy mask or motion gate hides the place where objects are.",
+    "mask-or-motion-gate": "A privacy mask lies over the place where the objects are: the model sees nothing but grey there.",
     "min-area-filter": "Every object that is seen is smaller than min_area.",
-    "nms-timeout-or-topk": "There are more candidates than are looked at, and good ones are dropped.",
+    "nms-timeout-or-topk": (
+        "The model points at more places than are looked at in one picture, so true objects among them are left out."
+    ),
     "detection-disabled-remotely": "Somebody switched detection off over MQTT, and it stays off over restarts.",
     # publish
     "mqtt-acl-denied": "The broker refuses to pass on what the agent publishes: its user may not write this topic.",

@@ -41,6 +41,7 @@ class AgentDesk:
         """Asks nothing yet."""
         self._agent = agent
         self._saving, self._predicting = threading.Lock(), threading.Lock()
+        self._known_labels: dict[tuple[str, str], list[str]] = {}  # of each camera's bundle, when it was last looked at
 
     def view(self, camera: str) -> View:
         """See CameraDesk.view."""
@@ -60,14 +61,13 @@ class AgentDesk:
     def areas(self, camera: str) -> dict[str, Any]:
         """See CameraDesk.areas."""
         made = overlay.describe(self._agent.loaded, self._camera(camera))
-        runner = self._agent.cameras.runner(camera)
-        bundle = runner.bundle if runner else None
-        return {**made, "labels": list(bundle.manifest.label_names) if bundle else []}
+        return {**made, "labels": self._labels(camera)}
 
     def save(self, camera: str, change: Change, origin: Origin) -> dict[str, Any]:
         """See CameraDesk.save."""
         with self._saving:
             self._camera(camera)
+            overlay.check_labels(change, self._labels(camera))
             in_force = self._agent.loaded.digest
             if change.base is not None and change.base != in_force:
                 raise OverlayChanged(
@@ -84,7 +84,17 @@ class AgentDesk:
         """See CameraDesk.spent."""
         names = [camera.name for camera in self._agent.config.camera]
         counters = {name: runner.counters for name in names if (runner := self._agent.cameras.runner(name))}
-        return {name: Spent(counted.totals["inferred"], counted.spent_s) for name, counted in counters.items()}
+        return {name: counted.durations for name, counted in counters.items()}
+
+    def _labels(self, camera: str) -> list[str]:
+        """What its filter may name: classes and groups of the model, or of the one before while a camera starts anew."""
+        key = (camera, self._camera(camera).bundle)
+        runner = self._agent.cameras.runner(camera)
+        if runner and runner.bundle:
+            manifest = runner.bundle.manifest
+            groups = (group for group in manifest.label_groups if group)
+            self._known_labels[key] = list(dict.fromkeys((*manifest.label_names, *groups)))
+        return self._known_labels.get(key, [])
 
     def _camera(self, name: str) -> Camera:
         cameras = {camera.name: camera for camera in self._agent.config.camera}

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
+from camagent.health import Durations
 from camagent.onlookers import View
 from camagent.overlay import Change
 from camagent.service import Origin
 from camagent.web.refusals import NotFound
 
-
-@dataclass(frozen=True, slots=True)
-class Spent:
-    """Where one camera's time went since it was started."""
-
-    inferred: int = 0  # frames
-    seconds: Mapping[str, float] = field(default_factory=dict)  # per step, of all of them together
+Spent: TypeAlias = Mapping[str, Durations]  # per step
 
 
 class CameraDesk(Protocol):
@@ -43,7 +37,7 @@ class CameraDesk(Protocol):
         ...
 
     def spent(self) -> Mapping[str, Spent]:
-        """By camera, for /metrics."""
+        """Where each camera's time went since it was started, for /metrics."""
         ...
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import accumulate
 from typing import Any, TypeAlias
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from camagent.health import FUNNEL, STEPS
+from camagent.health import BOUNDS_MS, FUNNEL
 from camagent.web.desk import Spent
 
 Body: TypeAlias = Mapping[str, Any]
@@ -134,12 +135,13 @@ def _counted(cameras: Mapping[str, Body], name: str, words: str, label: str, key
 
 
 def _latency(spent: Mapping[str, Spent]) -> Metric:
-    made = SummaryMetricFamily(
+    made = HistogramMetricFamily(
         "camagent_latency_seconds", "Of inferred frames, per step of their way.", labels=["camera", "step"]
     )
-    for camera, facts in spent.items():
-        for step in STEPS:
-            made.add_metric([camera, step], count_value=facts.inferred, sum_value=facts.seconds.get(step, 0.0))
+    bounds = [*(str(bound / 1e3) for bound in BOUNDS_MS), "+Inf"]
+    for camera, steps in spent.items():
+        for step, lasted in steps.items():
+            made.add_metric([camera, step], list(zip(bounds, accumulate(lasted.counts), strict=True)), lasted.seconds)
     return made
 
 

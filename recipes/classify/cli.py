@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import click
 
+from camagent import cli
 from camagent.cli.lazy import LazyGroup, Place
-from recipes import entry
 
 _NAME = "python -m recipes.classify"
 
@@ -40,9 +39,9 @@ def app() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs a command and ends the process with its exit code."""
-    sys.exit(run(arguments))
+    cli.main(arguments, app, _NAME)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; every error becomes a sentence on stderr and an exit code."""
-    return entry.run(app, _NAME, arguments)
+    return cli.run(arguments, app, _NAME)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import base64
-import fcntl
 import json
 import subprocess
 import sys
-import tempfile
-import venv
 from functools import partial
 from pathlib import Path
 
@@ -18,9 +15,8 @@ from signing import envelope, folder, key_files, statement
 from signing.key_files import SoftwareKey
 from tests.signing.support import FILES, key, private_pem, refused, sig
 from tests.signing.test_folder import SOME, fill
+from tests.support.reference_tool import reference_tool
 
-REQUIREMENTS = ["model-signing==1.1.1", "pyopenssl"]
-HOME = Path(tempfile.gettempdir()) / "camagent-model-signing-1.1.1"
 IN_THE_TOOL = """
 import json, pathlib, sys
 from model_signing import hashing, signing, verifying
@@ -43,18 +39,8 @@ for job in json.load(sys.stdin):
 
 @pytest.fixture(scope="module")
 def tool() -> Path:
-    """The tool's Python. Installed once per machine; without the package index these tests are skipped."""
-    with (HOME.with_suffix(".lock")).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        ready = HOME / "ready"
-        if not ready.exists():
-            venv.create(HOME, with_pip=True, clear=True)
-            install: list[str | Path] = [HOME / "bin/pip", "install", "--quiet", "--disable-pip-version-check", *REQUIREMENTS]
-            done = subprocess.run(install, capture_output=True, text=True, timeout=240)
-            if done.returncode:
-                pytest.skip(f"cannot install {REQUIREMENTS[0]}: {done.stderr.strip()[-200:]}")
-            ready.touch()
-    return HOME / "bin/python"
+    """The tool's Python. Without the package index these tests are skipped."""
+    return reference_tool() / "bin/python"
 
 
 def jobs(tool: Path, *listed: dict[str, object]) -> list[str]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from camagent.errors import InputError
 from camagent.frame import Detections
+from camagent.health import Durations
 from camagent.onlookers import Shown, View, Views
 from camagent.overlay import Change, with_change
 from camagent.pipeline import rgb_frame
@@ -36,7 +37,7 @@ class FakeDesk:
         self.views = Views(time.monotonic)
         self.overlay: dict[str, Any] = {}
         self.asked: list[tuple[Any, ...]] = []
-        self.told: Mapping[str, Spent] = {"front": Spent(10, {"infer": 0.5, "total": 0.8})}
+        self.told: Mapping[str, Spent] = {"front": {"infer": Durations((0,) * 5 + (10,) + (0,) * 7, 0.5)}}
         self.may_answer = threading.Event()
         self.may_answer.set()
 

@@ -1,5 +1,7 @@
 // Elements from data. Text is always text: nothing here parses markup, and the page's policy forbids it.
 
+const said = (value) => value !== null && value !== undefined && value !== '';
+const flat = (children) => children.flat(Infinity).filter(said);
 const SVG = 'http://www.w3.org/2000/svg';
 
 function put(element, attributes, children) {
@@ -9,7 +11,7 @@ function put(element, attributes, children) {
     else if (name === 'text') element.textContent = value;
     else element.setAttribute(name, value === true ? '' : String(value));
   }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== ''));
+  element.append(...flat(children));
   return element;
 }
 
@@ -18,7 +20,7 @@ export const s = (tag, attributes, ...children) => put(document.createElementNS(
 export const byId = (id) => document.getElementById(id);
 
 export function fill(element, ...children) {
-  element.replaceChildren(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== ''));
+  element.replaceChildren(...flat(children));
   return element;
 }
 
@@ -33,6 +35,6 @@ const MARKS = { pass: '✓', warn: '!', fail: '✗', skip: '–' };
 export const mark = (status) => h('span', { class: `mark ${status}`, 'aria-hidden': 'true' }, MARKS[status] || '·');
 
 export function facts(pairs) {
-  const rows = pairs.filter(([, value]) => value !== null && value !== undefined && value !== '');
+  const rows = pairs.filter(([, value]) => said(value));
   return h('dl', {}, rows.map(([name, value]) => [h('dt', {}, name), h('dd', {}, value)]));
 }

@@ -55,6 +55,7 @@ export class Editor {
     this.areas = areas;
     this.shapes = [...areas.zone.map((zone) => ({ kind: 'zone', ...zone })), ...areas.mask.map((mask) => ({ kind: 'mask', ...mask }))];
     this.score = areas.filter.min_score;
+    this.labels = areas.filter.labels;
     this.chosen = -1;
     this.drawing = null;
     this.dirty = false;
@@ -70,6 +71,7 @@ export class Editor {
         this.open = true;
         this.build();
         byId('edit-zone').focus();
+        if (!this.areas.labels.length) this.load(); // its model was not open yet
       };
       fill(this.box, h('p', { class: 'row' }, h('button', { id: 'edit-open', click: begin }, t('edit.open')), h('span', { class: 'soft' }, this.summary())));
       return;
@@ -82,7 +84,7 @@ export class Editor {
       h('h3', {}, t('edit.title')), h('p', { class: 'soft' }, t('edit.what')),
       h('p', { class: 'row' },
         h('button', { id: 'edit-zone', click: () => this.begin('zone') }, t('edit.zone')), h('button', { id: 'edit-mask', click: () => this.begin('mask') }, t('edit.mask'))),
-      this.state, this.list, this.scoreRow(),
+      this.state, this.list, this.scoreRow(), this.labelRow(),
       h('p', { class: 'row' },
         h('button', { class: 'primary', id: 'edit-save', click: () => this.save(this.change()) }, t('edit.save')),
         h('button', { click: () => this.close() }, t('edit.close')),
@@ -94,16 +96,37 @@ export class Editor {
 
   summary() {
     const count = (kind) => number(this.shapes.filter((shape) => shape.kind === kind).length);
-    return t('edit.summary', { zones: count('zone'), masks: count('mask') });
+    return t('edit.summary', { zones: count('zone'), masks: count('mask'), labels: this.labels.join(', ') || t('edit.all') });
   }
 
   scoreRow() {
-    const changed = (event) => {
-      this.score = event.target.value === '' ? null : Number(event.target.value);
-      this.dirty = true;
+    const changed = ({ target: { value } }) => {
+      this.score = value === '' ? null : Number(value);
+      this.touched();
     };
     return h('p', { class: 'row' }, h('label', { for: 'edit-score' }, t('edit.score')),
       h('input', { id: 'edit-score', type: 'number', min: 0, max: 1, step: 0.01, value: this.score === null ? '' : this.score, placeholder: t('edit.score-bundle'), input: changed }));
+  }
+
+  // What the model knows, and what else the filter names.
+  labelRow() {
+    const { labels } = this.areas;
+    const all = [...new Set([...labels, ...this.labels])];
+    const ticked = (label) => ({ target: { checked } }) => {
+      this.labels = all.filter((other) => (other === label ? checked : this.labels.includes(other)));
+      this.touched();
+    };
+    return all.length ? h('fieldset', { id: 'edit-labels' }, h('legend', {}, t('edit.labels')), all.map((label) => h('label', {},
+      h('input', { type: 'checkbox', checked: this.labels.includes(label), change: ticked(label) }), label, labels.includes(label) ? null : h('b', {}, t('edit.strange'))))) : null;
+  }
+
+  filter() {
+    return { min_score: this.score, labels: this.labels };
+  }
+
+  touched() {
+    this.dirty = true;
+    this.toml.textContent = toToml(this.shapes, this.filter()) || t('edit.empty');
   }
 
   rows() {
@@ -112,7 +135,7 @@ export class Editor {
       h('input', { value: shape.name, 'aria-label': t('edit.name'), maxlength: 48, spellcheck: 'false', input: (event) => this.put(index, { name: event.target.value }), focus: () => this.choose(index) }),
       shape.kind === 'zone' ? h('select', { 'aria-label': t('edit.anchor'), change: (event) => this.put(index, { anchor: event.target.value }) }, ANCHORS.map((anchor) => h('option', { value: anchor, selected: anchor === shape.anchor }, t(`anchor.${anchor}`)))) : null,
       h('button', { click: () => this.remove(index), 'aria-label': t('edit.remove-this', { name: shape.name }) }, t('edit.remove')))));
-    this.toml.textContent = toToml(this.shapes) || t('edit.empty');
+    this.toml.textContent = toToml(this.shapes, this.filter()) || t('edit.empty');
   }
 
   choose(index) {
@@ -124,8 +147,7 @@ export class Editor {
 
   put(index, change) {
     this.shapes = this.shapes.map((shape, at) => (at === index ? { ...shape, ...change } : shape));
-    this.dirty = true;
-    this.toml.textContent = toToml(this.shapes);
+    this.touched();
     this.draw();
   }
 
@@ -157,10 +179,9 @@ export class Editor {
   }
 
   change() {
-    const filter = this.score === this.areas.filter.min_score ? {} : { filter: { min_score: this.score } };
-    const made = { zone: ofKind(this.shapes, 'zone'), mask: ofKind(this.shapes, 'mask'), ...filter };
-    for (const kind of ['zone', 'mask']) if (JSON.stringify(made[kind]) === JSON.stringify(this.areas[kind])) delete made[kind];
-    return made;
+    const changed = (made, old) => Object.fromEntries(Object.entries(made).filter(([key, value]) => JSON.stringify(value) !== JSON.stringify(old[key])));
+    const shapes = { zone: ofKind(this.shapes, 'zone'), mask: ofKind(this.shapes, 'mask') };
+    return { ...changed(shapes, this.areas), filter: changed(this.filter(), this.areas.filter) };
   }
 
   async save(change) {
@@ -288,13 +309,8 @@ export class Editor {
     event.preventDefault();
     event.currentTarget.focus();
     const move = (at) => this.corners(moved(this.shapes[this.chosen].polygon, index, this.at(at)));
-    const end = () => {
-      removeEventListener('pointermove', move);
-      removeEventListener('pointerup', end);
-      removeEventListener('pointercancel', end);
-    };
-    addEventListener('pointermove', move);
-    addEventListener('pointerup', end);
-    addEventListener('pointercancel', end);
+    const over = new AbortController();
+    const end = () => over.abort();
+    for (const [name, does] of [['move', move], ['up', end], ['cancel', end]]) addEventListener(`pointer${name}`, does, over);
   }
 }

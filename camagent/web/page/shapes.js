@@ -37,11 +37,12 @@ export function problem(shapes) {
 
 export const ofKind = (shapes, kind) => shapes.filter((shape) => shape.kind === kind).map(({ name, polygon, anchor }) => (kind === 'zone' ? { name, polygon, anchor } : { name, polygon }));
 
-// As it stands in camagent.toml below its [[camera]]. Names are letters, digits, - and _: nothing has to be escaped.
-export function toToml(shapes) {
-  return shapes.map(({ kind, name, polygon, anchor }) => {
+// As it stands in camagent.toml below its [[camera]]. Names are letters, digits, - and _; labels are escaped as in JSON.
+export function toToml(shapes, { min_score: score, labels }) {
+  const rest = [score === null ? '' : `min_score = ${score}\n`, labels.length ? `labels = ${JSON.stringify(labels)}\n` : ''].join('');
+  return [...(rest ? [`[camera.filter]\n${rest}`] : []), ...shapes.map(({ kind, name, polygon, anchor }) => {
     const corners = polygon.map(([x, y]) => `[${x}, ${y}]`).join(', ');
     const where = kind === 'zone' && anchor !== ANCHORS[0] ? `anchor = "${anchor}"\n` : '';
     return `[[camera.${kind}]]\nname = "${name}"\npolygon = [${corners}]\n${where}`;
-  }).join('\n');
+  })].join('\n');
 }

@@ -1,0 +1,1 @@
+"""Every block of every page, played: `pages.py` says how, `test_blocks.py` does it and fails where nobody has said it."""
