@@ -88,7 +88,7 @@ class Kept:
         with disk.refusing(self.folder):
             for path in sorted(work.glob("*.json")):
                 data, kept = path.read_bytes(), self.folder / path.name
-                if path.name != "root.json" and not (kept.exists() and kept.read_bytes() == data):
+                if not (kept.exists() and kept.read_bytes() == data):
                     disk.make_folder(self.folder)
                     disk.write_atomic(kept, data)
 
