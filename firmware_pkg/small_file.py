@@ -6,7 +6,7 @@ import threading
 
 from firmware_pkg.addresses import Url
 from firmware_pkg.answer import Answer
-from firmware_pkg.order import Rules, permitted
+from firmware_pkg.order import Rules
 from firmware_pkg.response import AtMost, Body, Broken, NotServed, endless, failed
 from firmware_pkg.transfer import CHUNK, checked_addresses, elsewhere, obey, redirected
 from firmware_pkg.watch import Watch
@@ -14,23 +14,22 @@ from firmware_pkg.watch import Watch
 _HEADERS = {"Accept-Encoding": "identity", "Accept": "*/*"}
 
 
-def fetch(url: str, most: int, rules: Rules, *, stop: threading.Event) -> bytes:
+def fetch(url: Url, most: int, rules: Rules, *, stop: threading.Event) -> bytes:
     """The file at `url`, of at most `most` bytes, in memory.
 
     Args:
-        url: of the file.
+        url: of the file; one of `rules.allowed` covers it.
         most: bytes; one more is a refusal.
         rules: from where it may come, and how long it may take, retries included.
         stop: ends it when set.
 
     Raises:
         NotServed: the server answers, and has none, or not for us.
-        DownloadFailed: not allowed, not reached, too slow, too large, redirected to another server.
+        DownloadFailed: not reached, too slow, too large, redirected to another server.
     """
-    where = permitted(url, rules.allowed, rules.setting)
     watch = Watch(rules.limits, most, stop)
     try:
-        return _patiently(where, most, rules, watch)
+        return _patiently(url, most, rules, watch)
     finally:
         watch.close()
 

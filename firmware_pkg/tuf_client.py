@@ -14,7 +14,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -25,6 +25,7 @@ from tuf.api.metadata import Metadata, Root, TargetFile, Targets, Timestamp  # t
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig  # type: ignore[attr-defined]
 
 from firmware_pkg import catalog, disk, small_file, tuf_words
+from firmware_pkg.addresses import Url
 from firmware_pkg.catalog import Listed
 from firmware_pkg.errors import RepositoryExpired, RepositoryInvalid
 from firmware_pkg.order import Order, Rules
@@ -38,6 +39,7 @@ MIB = 1024 * 1024
 CONFIG = UpdaterConfig(
     root_max_length=limits.ROOT_BYTES, timestamp_max_length=16 * 1024, snapshot_max_length=MIB, targets_max_length=4 * MIB
 )
+READ_WHOLE = 64 * 1024  # bytes; what is longer than listed is another state's file, not an endless one: tuf sees it and says so
 
 # hears of every root.json that the repository adds, before tuf does; raises to refuse it
 Admit = Callable[[bytes, str], None]
@@ -47,14 +49,13 @@ Admit = Callable[[bytes, str], None]
 class Site:
     """Where a repository lies: two folders of a web server."""
 
-    metadata_url: str  # ends with a slash
-    targets_url: str  # ends with a slash
+    metadata: Url
+    targets: Url
 
     @classmethod
-    def of(cls, url: str) -> Site:
-        """The two folders that `camagent bundle publish` makes below `url`."""
-        base = url.rstrip("/")
-        return cls(f"{base}/metadata/", f"{base}/targets/")
+    def of(cls, base: Url) -> Site:
+        """The two folders that `camagent bundle publish` makes below `base`."""
+        return cls(*(replace(base, segments=(*base.segments, name)) for name in ("metadata", "targets")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +97,15 @@ class Kept:
 class Fetcher(FetcherInterface):
     """tuf's way to the network: ours. `evidence` keeps what came, for the words of a refusal."""
 
-    def __init__(self, network: Network, admit: Admit, evidence: Evidence) -> None:
-        self._network, self._admit, self._evidence = network, admit, evidence
+    def __init__(self, folder: Url, network: Network, admit: Admit, evidence: Evidence) -> None:
+        self._folder, self._network, self._admit, self._evidence = folder, network, admit, evidence
 
     def download_bytes(self, url: str, max_length: int) -> bytes:
         """A metadata file. Raises DownloadHTTPError where the server has none; DownloadFailed, Refused."""
-        name = unquote(url.rpartition("/")[2])
+        name = unquote(url.rpartition("/")[2])  # tuf has quoted it whole: a role may be called what it likes
+        where = replace(self._folder, segments=(*self._folder.segments, name))
         try:
-            data = small_file.fetch(url, max_length, self._network.rules, stop=self._network.stop)
+            data = small_file.fetch(where, max(max_length, READ_WHOLE), self._network.rules, stop=self._network.stop)
         except small_file.NotServed as exc:
             raise DownloadHTTPError(f"{name}: {exc}", exc.status) from exc
         self._evidence.note(name, data)
@@ -169,7 +171,7 @@ class View:
             raise RepositoryInvalid(f"{printable(target.path)} is listed without its SHA-256", evidence=evidence, fix=fix)
         folder, slash, name = target.path.rpartition("/")
         prefix = f"{sha256}." if self.consistent else ""
-        order = Order(f"{self.site.targets_url}{folder}{slash}{prefix}{name}", sha256, target.length)
+        order = Order(f"{self.site.targets.shown}/{folder}{slash}{prefix}{name}", sha256, target.length)
         return download(order, self.network.rules, progress=progress, stop=self.network.stop)
 
 
@@ -191,14 +193,14 @@ def looking(site: Site, kept: Kept, anchor: Anchor, when: When, network: Network
         kept.hand_out(work)
         stack.callback(kept.take_back, work)
         evidence = Evidence(kept.folder, anchor.root)
-        fetcher = Fetcher(network, anchor.admit, evidence)
+        fetcher = Fetcher(site.metadata, network, anchor.admit, evidence)
 
         def refusal(exc: Exception) -> CodedError:
             return tuf_words.refusal(exc, evidence, when.clock, require_clock=when.require_clock)
 
         try:
             with disk.refusing(work):
-                updater = Updater(str(work), site.metadata_url, fetcher=fetcher, config=CONFIG, bootstrap=anchor.root)
+                updater = Updater(str(work), site.metadata.shown, fetcher=fetcher, config=CONFIG, bootstrap=anchor.root)
                 judge_expiry_at(updater, when.clock.judged_at)
                 updater.refresh()
         except (RepositoryError, DownloadError) as exc:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
 from tuf.api.exceptions import (
     BadVersionNumberError,
@@ -66,7 +67,7 @@ class Evidence:
 
     def known(self, role: str) -> Signed | None:
         """What was kept from before."""
-        path = self.kept / f"{role}.json"
+        path = self.kept / f"{quote(role, '')}.json"
         try:
             return _signed(path.read_bytes())
         except FileNotFoundError:
@@ -117,7 +118,7 @@ def evidence_name(evidence: Evidence, exc: DownloadHTTPError) -> str:
 
 def _expired(evidence: Evidence, clock: Clock, *, require_clock: bool) -> CodedError:
     """Which of them it is; a clock that is not synchronised is doubted before the repository is."""
-    for role in (Root.type, Timestamp.type, Snapshot.type, Targets.type):
+    for role in (Root.type, Timestamp.type, Snapshot.type, Targets.type, evidence.last):
         found = evidence.latest(role)
         if found is None or clock.judged_at < found.expires:
             continue
@@ -127,7 +128,7 @@ def _expired(evidence: Evidence, clock: Clock, *, require_clock: bool) -> CodedE
                     f"root {found.version}", found.expires, clock, refusal=TrustExpired, require_clock=require_clock
                 )
             else:
-                what = f"the repository's {role} {found.version}"
+                what = f"the repository's {printable(role, 60)} {found.version}"
                 trust_time.judge(what, found.expires, clock, refusal=RepositoryExpired, fix=_RENEW, require_clock=require_clock)
         except Refused as exc:
             return exc

@@ -86,7 +86,7 @@ class Repository:
         """`prefix`: the folder that holds metadata/ and targets/; nothing outside it is asked for."""
         self.shown = prefix.url.shown
         self._origin = Origin("tuf", prefix.url.authority)
-        self._camera, self._about, self._site = camera, surroundings, Site.of(prefix.url.shown)
+        self._camera, self._about, self._site = camera, surroundings, Site.of(prefix.url)
         folder = surroundings.state_dir / "tuf" / hashlib.sha256(str(prefix.url).encode()).hexdigest()[:16]
         self._kept, self._away = Kept(folder), TurnedAway(folder / "turned-away")
         rules = Rules(
