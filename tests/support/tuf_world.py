@@ -14,8 +14,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from tuf.api.metadata import (  # type: ignore[attr-defined]
     DelegatedRole,
@@ -168,3 +169,35 @@ class World:
             wire.sendall(head(404, "Content-Length: 0"))
         else:
             wire.sendall(head(200, f"Content-Length: {len(content)}") + content)
+
+
+@dataclass
+class FolderServer:
+    """A folder as any web server gives it out. `faults`: other answers, by path below it."""
+
+    folder: Path
+    url: str = ""
+    asked: list[str] = field(default_factory=list)
+    faults: dict[str, Answer] = field(default_factory=dict)
+
+    def __call__(self, server: Server, request: Request, wire: socket.socket) -> None:
+        path = unquote(request.target).lstrip("/")
+        self.asked.append(path)
+        fault = next((answer for part, answer in self.faults.items() if part in path), None)
+        file = self.folder / path
+        if fault is not None:
+            fault(server, request, wire)
+        elif file.is_file():
+            content = file.read_bytes()
+            wire.sendall(head(200, f"Content-Length: {len(content)}") + content)
+        else:
+            wire.sendall(head(404, "Content-Length: 0"))
+
+
+@contextmanager
+def folder_served(folder: Path) -> Iterator[FolderServer]:
+    """A web server for a folder."""
+    answers = FolderServer(folder)
+    with serving(answers) as server:
+        answers.url = server.url("/")
+        yield answers
