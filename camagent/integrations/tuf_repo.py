@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Protocol
 
 from camagent import __version__
 from camagent.errors import Busy, CodedError
-from camagent.integrations.turned_away import TurnedAway
+from camagent.integrations.turned_away import PASSING, TurnedAway
 from camagent.service import Origin, Tell
 from firmware_pkg.addresses import Prefix
 from firmware_pkg.catalog import Listed, Wish, choose
@@ -30,6 +30,7 @@ from signing.trust import TrustRoot
 from signing.trust_time import Clock
 
 SETTING = "fleet.tuf.url"
+CHUNK = 64 * 1024
 WAIT_S = 5.0  # for a look that is going on
 
 
@@ -189,7 +190,12 @@ class Repository:
             tell({"progress": {"done": done, "of": target.length}})
 
         with view.open(target, progress) as source:
-            return self._camera.install(source, origin, tell, force=force)
+            try:
+                return self._camera.install(source, origin, tell, force=force)
+            except CodedError as exc:
+                if exc.code not in PASSING:
+                    _read_to_the_end(source)
+                raise
 
     def _nothing(self, name: str, view: View, wish: Wish, slots: Slots) -> dict[str, Any]:
         offered = [one for one in view.listed if one.about.name == name]
@@ -211,6 +217,12 @@ class Repository:
     def _circumstances(self) -> str:
         """Under which a refusal holds: another root, camagent or device may judge the same bytes differently."""
         return f"root {trust.in_force(self._camera.roots()).version}, camagent {__version__}, {self._about.device}"
+
+
+def _read_to_the_end(source: BinaryIO) -> None:
+    """A refusal is about the bundle that is listed only if that is what came. Raises DownloadFailed where it is not."""
+    while source.read(CHUNK):
+        pass
 
 
 _LOOK = threading.Lock()  # the kept metadata is one folder per repository, and this process alone writes it
