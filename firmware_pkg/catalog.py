@@ -5,6 +5,7 @@ Every bundle is a target `NAME/NAME-VERSION.cambundle`; what a camera must know 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -27,6 +28,9 @@ class Custom(msgspec.Struct, frozen=True, kw_only=True):
     compatible: tuple[str, ...]
     rollback_index: Annotated[int, Meta(ge=0)]
     digest: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]  # of the content, whoever signed it
+
+
+_DECODER = msgspec.json.Decoder(Custom)  # built at import, see manifest.py
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +66,10 @@ def target_path(name: str, version: str) -> str:
 
 def custom(manifest: Manifest, digest: str) -> dict[str, Any]:
     """What is said of a verified bundle."""
-    about = Custom(
-        name=manifest.name, version=manifest.version, compatible=tuple(manifest.compatible),
-        rollback_index=manifest.rollback_index, digest=digest,
-    )  # fmt: skip
-    made: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(about))
-    return made
+    return {
+        "name": manifest.name, "version": manifest.version, "compatible": list(manifest.compatible),
+        "rollback_index": manifest.rollback_index, "digest": digest,
+    }  # fmt: skip
 
 
 def listed(targets: Mapping[str, TargetFile]) -> tuple[Listed, ...]:
@@ -78,7 +80,7 @@ def listed(targets: Mapping[str, TargetFile]) -> tuple[Listed, ...]:
 
 def _read(path: str, target: TargetFile) -> Listed | None:
     try:
-        about = msgspec.convert(target.custom, Custom)
+        about = _DECODER.decode(json.dumps(target.custom))
         Version(about.version)
     except (msgspec.ValidationError, InvalidVersion):
         return None  # another kind of file: a repository may hold whatever its owner likes

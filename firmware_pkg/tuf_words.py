@@ -36,7 +36,7 @@ from signing.errors import CodedError, printable
 from signing.refusals import TrustExpired
 from signing.trust_time import Clock
 
-_STALE = "where a CDN hands out old copies, let it keep timestamp.json for no longer than a minute; it is tried again by itself"
+_STALE = "where a CDN hands out old copies, let it keep timestamp.json for no longer than a minute"
 _RENEW = "renew it: 'camagent bundle publish DIR --root root.json --online-key O.pem', and see that cron does so every day"
 _AGAIN = "publish the repository again from the folder in which it was made, whole; it is tried again by itself"
 _RESIGN = "sign it with the keys that 'camagent trust show' lists, or give the camera the root that names the new ones"
@@ -199,7 +199,7 @@ def _mixed(evidence: Evidence, found: str) -> RepositoryMixed:
     return RepositoryMixed(
         f"the repository's {role} does not belong to the rest of it",
         evidence={"found": printable(found), "expected": expected},
-        fix=f"{_AGAIN}; {_STALE}",
+        fix=f"{_STALE}; {_AGAIN}",
     )
 
 

@@ -37,6 +37,7 @@ from tests.signing.support import key
 from tests.support.bundles import in_a_year, make_signed
 from tests.support.http_server import Request, Server, head, serving
 from tests.support.tuf_world import FolderServer, days, folder_served
+from tests.test_refusals import evidence_keys, sections
 
 QUICK = Limits(connect_s=5, read_s=5, total_s=20, rate=1024, window_s=1.0, first_tries=1, resumes=2, backoff_s=0.05)
 
@@ -142,6 +143,10 @@ class Scene:
         for side in sides:
             assert side in err, err
         assert self.installed() == before
+        if code.startswith("REPOSITORY_") and code in sections():
+            assert set(evidence_keys(sections()[code])) == set(evidence_keys(err)), (
+                f"docs/refusals.md shows another {code}: {err}"
+            )
         return err
 
 

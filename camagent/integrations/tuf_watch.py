@@ -18,6 +18,7 @@ from firmware_pkg.tuf_client import View
 log = logging.getLogger("camagent")
 
 STOP_S = 1.0
+DIED = "STAGE_DIED"
 JITTER = 0.1  # of the interval, so that cameras that started together drift apart
 AGAIN_S = 300.0  # after a look that failed, at most: an interval of a day must not mean a day without news
 
@@ -108,5 +109,5 @@ class TufWatch:
 
     def _died(self, name: str, exc: BaseException) -> None:
         log.error("%s ended by %r", name, exc, exc_info=exc)
-        self._errors["STAGE_DIED"] += 1
-        self._problem = {"code": "STAGE_DIED", "what": printable(repr(exc), 1000), "fix": "restart the agent and report this"}
+        self._errors[DIED] += 1
+        self._problem = {"code": DIED, "what": printable(repr(exc), 1000), "fix": "restart the agent and report this"}
