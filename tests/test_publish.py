@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 import stat
 from collections.abc import Callable
@@ -21,12 +23,13 @@ from firmware_pkg import disk
 from firmware_pkg.publish import Changes, Lifetimes, Publication, Signers
 from firmware_pkg.publish import publish as make
 from firmware_pkg.publish_tree import Tree
-from signing import trust_edit
+from signing import key_files, trust_edit
 from signing.trust import TrustRoot, read_root
 from signing.trust_time import Clock
 from tests.signing.support import changed, key, refused
 from tests.support.bundles import in_a_year, make_signed, make_unsigned, root_json, write_key
 from tests.support.tuf_world import folder_served
+from tests.test_contracts import ROOT
 
 ROLES = ("root", "timestamp", "snapshot", "targets")
 
@@ -411,6 +414,20 @@ def test_the_command_from_the_first_signature_to_cron(shop: Shop, command: Calla
     assert (code, err.split(":")[0]) == (2, "error[USAGE]")
     code, _, err = command("--online-key", release)
     assert (code, err.split(":")[0]) == (1, "error[UNTRUSTED_SIGNER]")
+
+
+def test_the_manuals_commands(shop: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """docs/tuf-repository.md, as it stands: from the keys to a bundle that is taken out again."""
+    monkeypatch.chdir(shop.folder)
+    text = (ROOT / "docs/tuf-repository.md").read_text("utf-8")
+    block = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)[0]
+    for line in block.strip().splitlines():
+        if "fastestdet" in line and "--remove" not in line:
+            version = re.findall(r"fastestdet-(\S+)\.cambundle", line)[0]
+            signer = key_files.load_private(Path("keys/release.pem"), None)
+            make_signed(shop.folder, name="fastestdet", version=version, signers=(signer,))
+        assert cli.run(shlex.split(line)[1:]) == 0, capsys.readouterr().err
+    assert shop.listed(root=read_root(Path("root.json").read_bytes()), fetch=True) == {"1.1.0"}
 
 
 def test_help_shows_an_example(capsys: pytest.CaptureFixture[str]) -> None:
