@@ -9,7 +9,7 @@ expiry by, what is kept over a power cut, and the words: tuf_words.py turns what
 
 from __future__ import annotations
 
-import shutil
+import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -76,22 +76,39 @@ class Kept:
     folder: Path
 
     def hand_out(self, work: Path) -> None:
-        """Copies it into tuf's folder. Raises StateError."""
+        """Copies it into tuf's folder; what a killed process had no time to fsync is durable. Raises NoSpace, StateError."""
         with disk.refusing(self.folder):
-            if not self.folder.exists():
-                return
-            disk.sweep(self.folder)
+            disk.make_folder(self.folder)
+            if any(self.folder.iterdir()):
+                disk.sweep(self.folder)
+                disk.fsync_folder(self.folder)
             for path in self.folder.glob("*.json"):
-                shutil.copyfile(path, work / path.name)
+                (work / path.name).write_bytes(path.read_bytes())
 
     def take_back(self, work: Path) -> None:
-        """Keeps what tuf has accepted. Raises NoSpace or StateError."""
+        """Keeps what tuf has accepted, with one fsync of the folder for all of it. Raises NoSpace or StateError."""
         with disk.refusing(self.folder):
-            for path in sorted(work.glob("*.json")):
-                data, kept = path.read_bytes(), self.folder / path.name
-                if not (kept.exists() and kept.read_bytes() == data):
-                    disk.make_folder(self.folder)
-                    disk.write_atomic(kept, data)
+            changed = [path for path in sorted(work.glob("*.json")) if not self._has(path)]
+            for path in changed:
+                _write_through(self.folder / f"{disk.UNFINISHED}{path.name}", path.read_bytes())
+            for path in changed:
+                (self.folder / f"{disk.UNFINISHED}{path.name}").replace(self.folder / path.name)
+            if changed:
+                disk.fsync_folder(self.folder)
+
+    def _has(self, path: Path) -> bool:
+        kept = self.folder / path.name
+        return kept.exists() and kept.read_bytes() == path.read_bytes()
+
+
+def _write_through(path: Path, data: bytes) -> None:
+    path.unlink(missing_ok=True)
+    fd = disk.create(path)
+    try:
+        disk.write_all(fd, data)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 class Fetcher(FetcherInterface):

@@ -27,7 +27,7 @@ _DECODER = msgspec.json.Decoder(_File)  # built at import, see manifest.py
 
 
 class TurnedAway:
-    """Belongs to whoever holds the repository's lock. Methods raise NoSpace or StateError."""
+    """Belongs to whoever holds the repository's lock; its folder is there. Methods raise NoSpace or StateError."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -59,5 +59,4 @@ class TurnedAway:
 
     def _write(self, refused: Mapping[str, dict[str, str]]) -> None:
         with disk.refusing(self._path.parent):
-            disk.make_folder(self._path.parent)
             disk.write_atomic(self._path, msgspec.json.encode(_File(dict(refused))))
