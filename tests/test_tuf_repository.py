@@ -36,6 +36,7 @@ from signing.trust_time import Clock
 from tests.signing.support import key
 from tests.support.bundles import in_a_year, make_signed
 from tests.support.http_server import Request, Server, head, serving
+from tests.support.tls import Authority
 from tests.support.tuf_world import FolderServer, days, folder_served
 from tests.test_refusals import evidence_keys, sections
 
@@ -557,6 +558,23 @@ def test_what_is_no_metadata(scene: Scene, content: bytes) -> None:
     scene.publish("1.0.0")
     scene.metadata("timestamp.json").write_bytes(content)
     scene.refused("REPOSITORY_INVALID", "the repository's timestamp")
+
+
+def test_a_web_server_that_answers_with_a_page_where_a_file_is_missing(scene: Scene) -> None:
+    scene.publish("1.0.0")
+    scene.metadata("2.root.json").write_bytes(b"<html>not here</html>")
+    scene.refused("REPOSITORY_INVALID", "2.root.json", "404")
+
+
+def test_over_https_with_the_right_authority_and_only_with_it(scene: Scene) -> None:
+    scene.publish("1.0.0")
+    authority = Authority(scene.folder)
+    with serving(scene.server, tls=authority.issue("127.0.0.1").server()) as secure:
+        scene.server.url = secure.url("/")
+        scene.refused("DOWNLOAD_FAILED", "reason = tls", exit_code=3)
+        with Path(scene.config).open("a") as config:
+            config.write(f'[fleet.tuf]\nurl = "{scene.server.url}"\nca_file = "{authority.file}"\n')
+        scene.takes("1.0.0")
 
 
 def test_no_redirect_leads_to_another_server(scene: Scene) -> None:

@@ -22,6 +22,7 @@ from camagent.errors import ConfigError
 from camagent.integrations import counter
 from camagent.integrations.tuf_repo import Repository
 from camagent.integrations.tuf_watch import AGAIN_S, TufWatch
+from camagent.service import Origin
 from firmware_pkg.errors import DownloadFailed, GoldenFailed
 from firmware_pkg.publish import Changes, Signers
 from firmware_pkg.publish import publish as make
@@ -134,6 +135,23 @@ def test_a_refused_version_is_not_fetched_again_until_another_is_listed(shop: Sh
     wait_until(lambda: shop.running() == "1.2.0")
 
 
+def test_what_a_person_has_taken_back_does_not_come_again(shop: Shop) -> None:
+    store = shop.bundles.live.store
+    watch = shop.watch()
+    for version in ("1.0.0", "1.1.0"):
+        shop.publish(version)
+        wait_until(lambda version=version: shop.running() == version)  # type: ignore[misc]
+        looks(watch, 1)
+        running = store.slots("blobs").running
+        assert running is not None
+        store.confirm("blobs", running.digest)
+    shop.bundles.rollback("blobs", Origin("local", "a person"), lambda _: None)
+    looks(watch, 3)
+    assert shop.running() == "1.0.0"
+    shop.publish("1.2.0")
+    wait_until(lambda: shop.running() == "1.2.0")
+
+
 def test_what_was_tampered_with_on_the_way_is_fetched_again(shop: Shop) -> None:
     shop.publish("1.0.0")
     (path,) = (shop.server.folder / "targets").rglob("*.cambundle")
@@ -150,6 +168,7 @@ def test_another_root_judges_anew(shop: Shop) -> None:
     """What an untrusted signer has signed is turned away under this root, not for ever."""
     repository = shop.bundles.repository(shop.server.url, threading.Event())
     away, before = repository._away, repository._circumstances()
+    repository._kept.folder.mkdir(parents=True)
     away.note("a" * 64, before, GoldenFailed("x", fix="y"))
     assert away.under(before) == {"a" * 64}
     assert away.under(before.replace("root 1", "root 2")) == set()

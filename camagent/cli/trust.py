@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,6 +16,7 @@ from camagent.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from signing.key_files import SoftwareKey
+    from signing.keys import PublicKey
     from signing.trust import TrustRoot
 
 _ONLINE_HELP = "Who may renew snapshot and timestamp of a repository ('bundle publish'), one of them each time; repeat."
@@ -71,6 +72,7 @@ def init(
 
     public, online = ([keys.load_public(path) for path in paths] for paths in (signers, online_keys))
     private = _load(root_keys, passphrase_file, ask=ask_passphrase)
+    _require_apart(online, [*public, *(key.public for key in private)])
     data = trust_edit.init(
         private, public, expires=_after(expires), threshold=threshold, root_threshold=root_threshold, online_keys=online
     )
@@ -157,10 +159,22 @@ def rotate(
 
     public, online = ([keys.load_public(path) for path in paths] or None for paths in (new_keys, online_keys))
     by, current = _load(root_keys, passphrase_file, ask=ask_passphrase), _read(root)
+    _require_apart(online or [], [*current.signers, *(public or current.root_keys)])
     data = trust_edit.rotate(
         current, by, expires=_after(expires), root_keys=public, root_threshold=root_threshold, online_keys=online
     )
     _write_next(root, output, current, data, as_json=as_json)
+
+
+def _require_apart(online: Sequence[PublicKey], offline: Sequence[PublicKey]) -> None:
+    """Raises UsageError: a key that lies on the machine that renews must not be able to do more."""
+    for key in online:
+        if key in offline:
+            raise UsageError(
+                "this key is a signer's or a root key, and cannot be an online key as well",
+                evidence={"key": key.id, "expected": "a key that can renew a repository and nothing else"},
+                fix="make one for it: 'camagent key generate --out DIR/online'",
+            )
 
 
 def _load(paths: tuple[Path, ...], passphrase_file: Path | None, *, ask: bool) -> list[SoftwareKey]:

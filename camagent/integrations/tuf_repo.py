@@ -20,12 +20,13 @@ from camagent.integrations.turned_away import PASSING, TurnedAway
 from camagent.service import Origin, Tell
 from firmware_pkg.addresses import Prefix
 from firmware_pkg.catalog import Listed, Wish, choose
-from firmware_pkg.errors import NotListed
+from firmware_pkg.errors import NotListed, RepositoryInvalid
 from firmware_pkg.order import Limits, Listener, Rules
 from firmware_pkg.slots import Slots
 from firmware_pkg.tuf_client import Anchor, Kept, Network, Site, View, When, looking
 from signing import trust
 from signing.errors import printable
+from signing.refusals import TrustMissing
 from signing.trust import TrustRoot
 from signing.trust_time import Clock
 
@@ -114,7 +115,7 @@ class Repository:
             return self._install(view, chosen, origin, tell, force=force)
 
     def check(self, names: Sequence[str], tell: Callable[[View], None]) -> Iterator[Taken]:
-        """By itself: every name in turn. What was turned away is not fetched again until another is listed.
+        """By itself: every name in turn. What was turned away or taken back is not fetched again until another is listed.
 
         `tell` hears of the repository's state. Raises as `bring` for the repository; what an install refuses is in Taken.
         """
@@ -123,9 +124,8 @@ class Repository:
             self._away.forget_all_but(one.sha256 for one in view.listed)
             for name in names:
                 slots = self._camera.slots(name)
-                away = self._away.under(self._circumstances())
                 wish = self._wish(name, slots)
-                chosen = choose(view.listed, replace(wish, refused={*wish.refused, *away}))
+                chosen = choose(view.listed, replace(wish, refused={*wish.refused, *self._not_again(slots)}))
                 if chosen is None:
                     yield Taken(name, None)
                     continue
@@ -136,6 +136,11 @@ class Repository:
                     yield Taken(name, chosen.about.version, refusal=exc)
                 else:
                     yield Taken(name, chosen.about.version, result)
+
+    def _not_again(self, slots: Slots) -> set[str]:
+        """What was turned away here, and what is stored and does not run: somebody has gone back from it."""
+        left = {ref.digest for ref in slots.stored} if slots.running else set()
+        return {*self._away.under(self._circumstances()), *left}
 
     @contextmanager
     def _look(self, origin: Origin) -> Iterator[View]:
@@ -158,7 +163,7 @@ class Repository:
         new: list[bytes] = []
 
         def admit(data: bytes, name: str) -> None:
-            root = trust.read_root(data, name)
+            root = _read_root(data, name)
             trust.chain(known, [root])
             known.append(root)
             new.append(data)
@@ -217,6 +222,18 @@ class Repository:
     def _circumstances(self) -> str:
         """Under which a refusal holds: another root, camagent or device may judge the same bytes differently."""
         return f"root {trust.in_force(self._camera.roots()).version}, camagent {__version__}, {self._about.device}"
+
+
+def _read_root(data: bytes, name: str) -> TrustRoot:
+    """Raises RepositoryInvalid for what is no root at all: many web servers answer with a page where a file is missing."""
+    try:
+        return trust.read_root(data, name)
+    except TrustMissing as exc:
+        raise RepositoryInvalid(
+            f"the repository gives out something under {name} that is no root",
+            evidence={"found": exc.evidence.get("found", exc.what), "expected": "a root.json, or status 404"},
+            fix="let the web server answer with 404 where a file is missing, not with a page",
+        ) from exc
 
 
 def _read_to_the_end(source: BinaryIO) -> None:
