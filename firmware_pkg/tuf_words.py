@@ -150,8 +150,10 @@ def _unsigned(exc: Exception, evidence: Evidence) -> CodedError:
         f"the repository's {printable(role)} is not signed by enough of the keys that may",
         evidence={
             "found": printable(exc),
-            "signatures in the file": " ".join(key[:16] for key in signed_by) or "none",
-            "expected": f"{expected.threshold} of {' '.join(key[:16] for key in expected.keyids)}" if expected else "its keys",
+            "signatures in the file": " ".join(str(key)[:16] for key in signed_by) or "none",
+            "expected": f"{expected.threshold} of {' '.join(str(key)[:16] for key in expected.keyids)}"
+            if expected
+            else "its keys",
         },
         fix=_RESIGN,
     )
