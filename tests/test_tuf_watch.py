@@ -119,8 +119,9 @@ def test_a_refused_version_is_not_fetched_again_until_another_is_listed(shop: Sh
     watch = shop.watch()
     wait_until(lambda: shop.running() == "1.0.0")
     shop.publish("1.1.0", gain=0)  # signed, and sees nothing on its golden picture
-    wait_until(lambda: watch.facts()["problem"])
-    assert watch.facts()["problem"]["code"] == "GOLDEN_FAILED"
+    wait_until(lambda: watch.facts()["taken"]["blobs"]["outcome"] == "GOLDEN_FAILED")
+    assert watch.facts()["taken"]["blobs"]["refusal"]["fix"]
+    assert watch.facts()["problem"] is None, "nothing is wrong with the repository"
     asked = shop.targets_asked()
     looks(watch, 4)
     assert shop.targets_asked() == asked
@@ -158,8 +159,7 @@ def test_what_was_tampered_with_on_the_way_is_fetched_again(shop: Shop) -> None:
     good = path.read_bytes()
     path.write_bytes(b"X" + good[1:])
     watch = shop.watch()
-    wait_until(lambda: watch.facts()["problem"])
-    assert watch.facts()["problem"]["code"] == "DOWNLOAD_FAILED"
+    wait_until(lambda: watch.facts()["taken"].get("blobs", {}).get("outcome") == "DOWNLOAD_FAILED")
     path.write_bytes(good)
     wait_until(lambda: shop.running() == "1.0.0")
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from camagent.clock import Clock
 from camagent.errors import CodedError, printable
 from camagent.integrations.tuf_repo import Repository, Taken
+from camagent.integrations.turned_away import PASSING
 from camagent.stage import Stage
 from firmware_pkg.tuf_client import View
 
@@ -29,6 +30,11 @@ class Chance(Protocol):
     def uniform(self, low: float, high: float, /) -> float:
         """A number between the two."""
         ...
+
+
+def fact_of(exc: CodedError) -> dict[str, str]:
+    """A refusal as `health` has it."""
+    return {"code": exc.code, "what": printable(exc.what, 1000), "fix": printable(exc.fix, 1000)}
 
 
 class TufWatch:
@@ -76,36 +82,43 @@ class TufWatch:
             self._next = self._clock.monotonic() + wait * self._chance.uniform(1 - JITTER, 1 + JITTER)
 
     def _look(self) -> bool:
+        """Whether all is well, or will not be better for asking again soon."""
+        fine = True
         try:
             for taken in self._repository.check(self._names(), self._saw):
                 self._note(taken)
+                fine = fine and not (taken.refusal and taken.refusal.code in PASSING)
         except CodedError as exc:
-            self._tell(exc, "the repository was refused")
+            if not self._stage.stop.is_set():  # the end of the agent is no failure of the repository
+                said = self._tell(exc, "the repository was refused", known=self._problem)
+                self._problem = said
             return False
         self._problem = None
-        return True
+        return fine
 
     def _saw(self, view: View) -> None:
         self._seen = {"versions": view.versions, "expires": view.expires.timestamp(), "listed": len(view.listed)}
 
     def _note(self, taken: Taken) -> None:
-        if taken.version is None:
+        if taken.version is None or (taken.refusal and self._stage.stop.is_set()):
             return
-        outcome = taken.refusal.code if taken.refusal else str((taken.result or {}).get("outcome"))
-        self._taken[taken.name] = {"version": printable(taken.version, 64), "outcome": outcome, "time": self._clock.wall()}
+        version = printable(taken.version, 64)
+        fact: dict[str, Any] = {"version": version, "outcome": str((taken.result or {}).get("outcome"))}
         if taken.refusal:
-            self._tell(taken.refusal, f"{taken.name} {printable(taken.version, 64)} was not taken")
+            before = self._taken.get(taken.name, {})
+            said = self._tell(taken.refusal, f"{taken.name} {version} was not taken", known=before.get("refusal"))
+            fact |= {"outcome": taken.refusal.code, "refusal": said}
         else:
-            log.info("repository: %s %s: %s", taken.name, printable(taken.version, 64), outcome)
+            log.info("repository: %s %s: %s", taken.name, version, fact["outcome"])
+        self._taken[taken.name] = fact | {"time": self._clock.wall()}
 
-    def _tell(self, exc: CodedError, what: str) -> None:
-        if self._stage.stop.is_set():
-            return  # the end of the agent is no failure of the repository
+    def _tell(self, exc: CodedError, what: str, known: object) -> dict[str, str]:
+        """Counts it, and writes it into the log once, not every hour."""
         self._errors[exc.code] += 1
-        said = {"code": exc.code, "what": printable(exc.what, 1000), "fix": printable(exc.fix, 1000)}
-        if self._problem != said:  # once, not every hour
+        said = fact_of(exc)
+        if said != known:
             log.warning("%s: %s", what, exc.render())
-        self._problem = said
+        return said
 
     def _died(self, name: str, exc: BaseException) -> None:
         log.error("%s ended by %r", name, exc, exc_info=exc)
