@@ -89,6 +89,7 @@ class Agent:
         )
         self._previous = self.outbox.previous()
         self.web_facts: Callable[[], Mapping[str, Any]] = dict  # what the web server says of itself
+        self.fleet_facts: Callable[[], Mapping[str, Any]] = dict  # what fetches bundles by itself says
         self.on_reload: Callable[[Config], None] = lambda _: None  # the servers follow the configuration too
         self.before_ready: Callable[[], None] = lambda: None  # whoever hears of readiness may ask at once
         self.check_also: Callable[[Config], None] = lambda _: None  # and may say no to it. Raises ConfigError
@@ -165,6 +166,7 @@ class Agent:
             },
             web=dict(self.web_facts()),
             watchdog=dict(self.vigil.facts()),
+            fleet=dict(self.fleet_facts()),
             errors=dict(self._errors + Counter({"COMMAND_RETAINED": self.mqtt.snapshot().commands_retained})),
         )
 

@@ -125,10 +125,20 @@ class HomeAssistant(Section, frozen=True, kw_only=True):
     prefix: str = "homeassistant"
 
 
+class Tuf(Section, frozen=True, kw_only=True):
+    """A TUF repository of bundles, on any web server: metadata/ and targets/ below `url`."""
+
+    url: str = ""  # "" = none
+    interval_s: Annotated[float, Meta(ge=10, le=604800)] = 3600.0
+    spread_s: Annotated[float, Meta(ge=0, le=604800)] | None = None  # of the first look after a start; None: interval_s
+    ca_file: Path | None = None
+
+
 class Fleet(Section, frozen=True, kw_only=True):
-    """Groups whose commands this agent follows too."""
+    """Groups whose commands this agent follows too, and where it looks for bundles by itself."""
 
     groups: tuple[Id, ...] = ()
+    tuf: Tuf = Tuf()
 
 
 class Web(Section, frozen=True, kw_only=True):
