@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from camagent import __version__, npu, vitals
+from camagent.announcing import Announcer
 from camagent.backends import BackendOptions, bar_devices
 from camagent.bodies import AgentHealthBody, BundleStateBody, encode
 from camagent.bundles import Bundles, with_waiting
@@ -30,6 +31,7 @@ from camagent.config_file import Loaded, load
 from camagent.errors import CodedError, StateError, UsageError, printable
 from camagent.frame import Result
 from camagent.health import Finding
+from camagent.inbox import Inbox
 from camagent.messages import Message, Topics
 from camagent.models import UsableBundle
 from camagent.mqtt import MqttClient
@@ -85,6 +87,8 @@ class Agent:
             self.config.agent.state_dir, self.owner.run_dir, self.config.mqtt, self.clock, self.cameras.outcome
         )
         self._previous = self.outbox.previous()
+        self.home = Announcer(self.config, self.topics, self.clock, self.cameras, client=lambda: self.mqtt, errors=self._errors)
+        self._inbox = Inbox(self.topics, self.cameras, self.orders, self.bundles, self.home)
         self.web_facts: Callable[[], Mapping[str, Any]] = dict  # what the web server says of itself
         self.on_reload: Callable[[Config], None] = lambda _: None  # the servers follow the configuration too
         self.before_ready: Callable[[], None] = lambda: None  # whoever hears of readiness may ask at once
@@ -179,6 +183,7 @@ class Agent:
         self._config_error = None
         old, self.loaded, self.config = self.config, loaded, loaded.config
         self.bundles.follow(self.config)
+        self.home.follow(self.config)
         if old.mqtt != self.config.mqtt:
             self._disconnect()
             self._connect_anew()
@@ -186,7 +191,7 @@ class Agent:
         for name in self.cameras.match(self.config.camera, all_anew=everything):
             for word in ("health", "available", "detect"):
                 self.mqtt.send(Message(self.topics.of_camera(name, word), b"", 1, retain=True))
-        self._subscribe()
+        self._inbox.listen(self.config, self.mqtt)
         self.on_reload(self.config)
         log.info("reload: %d cameras, configuration %s", len(self.cameras), self.loaded.digest[:12])
 
@@ -207,6 +212,7 @@ class Agent:
         self.cameras.obey()
         self.cameras.revive()
         self._watch_trials()
+        self.home.tick()
         if self.bundles.tester is not None:
             self.bundles.tester.tick()
         due = stepped or self.clock.monotonic() >= self._next_health
@@ -325,7 +331,7 @@ class Agent:
     def _connect(self) -> None:
         self.vigil.watchdog.watch(self.mqtt.pulse)
         self.mqtt.start()
-        self._subscribe()
+        self._inbox.listen(self.config, self.mqtt)
 
     def _disconnect(self) -> None:
         self.mqtt.stop(DRAIN_S)
@@ -337,6 +343,7 @@ class Agent:
         self._connect()
         self._note_bundles()
         self.cameras.tell_anew()
+        self.home.tell_anew()
         if self.bundles.tester is not None:
             self.bundles.tester.tell_anew()
 
@@ -345,24 +352,9 @@ class Agent:
         self._errors["NETWORK_DIED"] += 1
         self._network_dead = True
 
-    def _subscribe(self) -> None:
-        names = [camera.name for camera in self.config.camera] if "detect" in self.config.commands.allow else []
-        topics = [self.topics.of_camera(name, "cmd", "detect") for name in names]
-        topics += [self.topics.of_agent("cmd", kind) for kind in ("bundle", "selftest") if kind in self.config.commands.allow]
-        self.mqtt.subscribe([*topics, *(self._group_topics() if "bundle" in self.config.commands.allow else ())])
-
-    def _group_topics(self) -> list[str]:
-        return [self.topics.of_group(name, "cmd", "bundle") for name in self.config.fleet.groups]
-
     def _command(self, topic: str, payload: bytes) -> None:
-        """A command arrived, in the network thread: it is only noted, other threads obey."""
-        if topic == self.topics.of_agent("cmd", "bundle") or topic in self._group_topics():
-            self.orders.note(payload)
-        if topic == self.topics.of_agent("cmd", "selftest") and self.bundles.tester is not None:
-            self.bundles.tester.order(payload)
-        for camera in self.config.camera:
-            if topic == self.topics.of_camera(camera.name, "cmd", "detect"):
-                self.cameras.note_command(camera.name, payload)
+        """Something came in, in the network thread: it is only noted, other threads obey."""
+        self._inbox.hear(topic, payload)
         self._wake.set()
 
     def _shut_down(self) -> None:

@@ -150,9 +150,14 @@ class CameraRunner:
         self._reader.watch(tap)
 
     @property
+    def loaded(self) -> Loaded | None:
+        """Its model; None while there is none."""
+        return self._models.loaded
+
+    @property
     def bundle(self) -> UsableBundle | None:
         """What its model came out of; None while there is none."""
-        loaded = self._models.loaded
+        loaded = self.loaded
         return loaded.bundle if loaded else None
 
     @property

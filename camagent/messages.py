@@ -87,6 +87,21 @@ def slug(label: str, class_id: int) -> str:
     return made or f"class_{class_id}"
 
 
+def slugs(labels: Sequence[str]) -> list[str]:
+    """A topic level for every label of a model; where two come to the same, the later one is `class_<id>`."""
+    used: set[str] = set()
+    made = []
+    for index, label in enumerate(labels):
+        name = slug(label, index)
+        if name in used:
+            name = f"class_{index}"
+        while name in used:  # somebody has called a class so
+            name += "_"
+        used.add(name)
+        made.append(name)
+    return made
+
+
 @dataclass(frozen=True, slots=True)
 class Author:
     """Whose words these are: agent, camera and the model's labels."""

@@ -21,6 +21,7 @@ PLUMBING |= {"npu", "pulse", "watchdog", "lives", "vigil", "failed_start", "stan
 STAGES = {"sources", "preprocess", "backends", "heads", "filters", "track", "messages", "outbox", "mqtt", "models"}
 ASSEMBLY = {
     "agent",
+    "announcing",
     "steps",
     "camera",
     "cameras",
@@ -32,6 +33,7 @@ ASSEMBLY = {
     "trust_desk",
     "golden",
     "head_fit",
+    "inbox",
     "model_holder",
     "pipeline",
     "probing",
@@ -125,6 +127,11 @@ def test_only_the_assembly_imports_stages() -> None:
             assert other in PLUMBING, f"{file} is plumbing and imports {other}"
         if own in ABOVE and other in STAGES:
             assert (own, other) == ("sinks", "preprocess"), f"{file} imports the stage {other}: get it from pipeline"
+
+
+def test_integrations_get_what_they_need_as_arguments() -> None:
+    for file, own, other in edges():
+        assert own != "integrations" or other in PLUMBING, f"{file} imports {other}"
 
 
 def test_only_commands_web_control_and_selftest_import_the_pipeline() -> None:
