@@ -28,6 +28,7 @@ from camagent.clock import Clock, StepWatch, SystemClock
 from camagent.config import Config
 from camagent.config_check import check, require_same_owner
 from camagent.config_file import Loaded, load
+from camagent.describing import Describer
 from camagent.errors import CodedError, StateError, UsageError, printable
 from camagent.frame import Result
 from camagent.health import Finding
@@ -88,6 +89,7 @@ class Agent:
         )
         self._previous = self.outbox.previous()
         self.home = Announcer(self.config, self.topics, self.clock, self.cameras, client=lambda: self.mqtt, errors=self._errors)
+        self._describer = Describer(self.config, self.topics, self.clock, lambda message: self.mqtt.send(message))  # noqa: PLW0108
         self._inbox = Inbox(self.topics, self.cameras, self.orders, self.bundles, self.home)
         self.web_facts: Callable[[], Mapping[str, Any]] = dict  # what the web server says of itself
         self.on_reload: Callable[[Config], None] = lambda _: None  # the servers follow the configuration too
@@ -184,6 +186,7 @@ class Agent:
         old, self.loaded, self.config = self.config, loaded, loaded.config
         self.bundles.follow(self.config)
         self.home.follow(self.config)
+        self._describer.follow(self.config)
         if old.mqtt != self.config.mqtt:
             self._disconnect()
             self._connect_anew()
@@ -254,6 +257,7 @@ class Agent:
             watchdog=self.vigil.watchdog,
             lives=self.vigil.lives,
             view=self.views.of,
+            describe=self._describer.see,
         )
 
     def _note_frame(self, camera: str, result: Result) -> None:

@@ -13,7 +13,7 @@ from camagent.bodies import CameraHealthBody, DetectBody, HealthModel, HealthPic
 from camagent.clock import Clock
 from camagent.config import Camera
 from camagent.errors import BackendError, CodedError, printable
-from camagent.frame import Classes, Detections, Frame, Outcome, Part, Prepared, Result, outcome_parts
+from camagent.frame import Classes, Detections, Frame, Outcome, Part, Prepared, Result, Tracks, outcome_parts
 from camagent.health import CameraCounters, Finding, State
 from camagent.lives import Lives
 from camagent.messages import Author, Message, Topics, body_of, message_of
@@ -57,6 +57,7 @@ class Surroundings:
     watchdog: Watchdog
     lives: Lives
     view: Callable[[str], View]
+    describe: Callable[[Result, Author, Tracks | None], None]  # to those who speak ONVIF
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +302,7 @@ class CameraRunner:
         result = self._follow(loaded, result)
         self._around.trace(self.camera.name, result)
         self._show(frame, result.outcome, loaded.author.labels)
+        self._around.describe(result, loaded.author, None)
         for part in outcome_parts(result.outcome):
             if self._worth_publishing(part):
                 self._publish(result, part, loaded.author)

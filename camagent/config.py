@@ -125,6 +125,12 @@ class HomeAssistant(Section, frozen=True, kw_only=True):
     prefix: Annotated[str, Meta(pattern=_PREFIX, max_length=200)] = "homeassistant"
 
 
+class Onvif(Section, frozen=True, kw_only=True):
+    """Metadata frames of ONVIF Profile M, beside our own detections."""
+
+    enabled: bool = False
+
+
 class Fleet(Section, frozen=True, kw_only=True):
     """Groups whose commands this agent follows too."""
 
@@ -150,6 +156,7 @@ class Config(Section, frozen=True, kw_only=True):
     camera: tuple[Camera, ...] = ()
     onnx: Onnx = Onnx()
     home_assistant: HomeAssistant = HomeAssistant()
+    onvif: Onvif = Onvif()
     fleet: Fleet = Fleet()
     web: Web = Web()
 

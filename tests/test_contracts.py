@@ -26,6 +26,7 @@ ASSEMBLY = {
     "camera",
     "cameras",
     "config_check",
+    "describing",
     "inputs",
     "bundles",
     "orders",
