@@ -1,6 +1,6 @@
-"""What we announce, in a real Home Assistant: its schemas, its Jinja, its entities, its services.
+"""What we announce, in real Home Assistants: their schemas, their Jinja, their entities, their services.
 
-The first run installs it into the user's cache, some minutes and 400 MB; where that cannot be, these tests are skipped.
+The first run installs them into the user's cache, some minutes and 400 MB each; where that cannot be, these tests are skipped.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.support.agent import Agent, Listener, camera
 from tests.support.broker import Broker, running
 from tests.support.data import shared
 from tests.support.home_assistant import checked, singles
-from tests.support.real_home_assistant import Bridge, RealHome, apart, environment
+from tests.support.real_home_assistant import NEW, OLD, Bridge, RealHome, Release, apart, environment
 from tests.test_home_assistant import FRONT, HOSTILE, agent, agent_health, health, of, switch
 from tests.test_home_assistant import things as named
 from tests.test_home_assistant_agent import ON, ZONE
@@ -28,9 +28,15 @@ from tests.test_home_assistant_agent import ON, ZONE
 pytestmark = pytest.mark.full(seconds=90)
 
 
+@pytest.fixture(scope="module", params=[OLD, NEW], ids=str)
+def release(request: pytest.FixtureRequest) -> Release:
+    made: Release = request.param
+    return made
+
+
 @pytest.fixture(scope="module")
-def python() -> Path:
-    return environment()
+def python(release: Release) -> Path:
+    return environment(release)
 
 
 @pytest.fixture
@@ -59,7 +65,7 @@ def test_its_own_schemas_take_every_component(python: Path, tmp_path: Path, brok
         assert all(home.ask(schemas=bad).values()), "a schema that takes everything would prove nothing"
 
 
-def test_its_entities_say_what_the_bodies_say(python: Path, tmp_path: Path, broker: Broker) -> None:
+def test_its_entities_say_what_the_bodies_say(release: Release, python: Path, tmp_path: Path, broker: Broker) -> None:
     odd = "汉字" * 32
     example = agent(
         replace(FRONT, things=named("person", "car", odd)),
@@ -75,7 +81,11 @@ def test_its_entities_say_what_the_bodies_say(python: Path, tmp_path: Path, brok
         "belt/classification": b'{"top": [{"label": "{{ 7 }}", "score": 0.5}]}',
     }  # fmt: skip
     picture = shared("images/portrait.jpg").read_bytes()
-    with Bridge(broker.port), Listener(broker.port, "x/#") as other, RealHome(python, tmp_path / "home", broker.port) as home:
+    with (
+        Bridge(broker.port, release),
+        Listener(broker.port, "x/#") as other,
+        RealHome(python, tmp_path / "home", broker.port) as home,
+    ):
         other.publish("homeassistant/device/cam-01/config", ha.message(example, {})[1], retain=True)
         for topic, body in bodies.items():
             other.publish(f"camagent/cam-01/{topic}", body, retain=True)
@@ -111,10 +121,10 @@ def test_its_entities_say_what_the_bodies_say(python: Path, tmp_path: Path, brok
         assert home.complaints() == []
 
 
-def test_an_agent_lives_in_it(python: Path, tmp_path: Path, broker: Broker) -> None:
+def test_an_agent_lives_in_it(release: Release, python: Path, tmp_path: Path, broker: Broker) -> None:
     bundle, pictures = things.bundle(tmp_path), things.folder_of(tmp_path / "pictures")
     with (
-        Bridge(broker.port),
+        Bridge(broker.port, release),
         RealHome(python, tmp_path / "home", broker.port) as home,
         Agent(tmp_path, broker.port, camera(pictures, bundle) + ZONE, more=ON) as running_agent,
     ):

@@ -116,6 +116,9 @@ def _words(body: Mapping[str, Any]) -> str:
         case "camagent.selftest/1":
             causes = ", ".join(cause["id"] for cause in body["causes"])
             return printable(f"self-test: {body['verdict']}{': ' if causes else ''}{causes}")
+        case "" if isinstance(body.get("Frame"), list):
+            seen = sum(len(frame.get("Object", ())) for frame in body["Frame"])
+            return f"ONVIF metadata: {seen or 'no'} object{'' if seen == 1 else 's'}"
         case _:
             return printable(json.dumps(body))
 

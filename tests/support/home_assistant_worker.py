@@ -12,9 +12,11 @@ Only its web server is left out: views are registered with nobody.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
+import logging
 import sys
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 from homeassistant.core import CoreState, HomeAssistant  # isort: skip  first: its modules import each other
@@ -36,10 +38,13 @@ async def started(folder: str, port: int) -> HomeAssistant:
     hass.config_entries = ConfigEntries(hass, {})
     await async_load_base_functionality(hass)
     hass.config.components.update({"http", "file_upload"})
-    entry = ConfigEntry(
-        version=1, minor_version=1, domain="mqtt", title="mqtt", source="user", options={}, entry_id="mqtt", unique_id=None,
-        data={"broker": "127.0.0.1", "port": port, "discovery": True},
-    )  # fmt: skip
+    facts = {
+        "version": 1, "minor_version": 2, "domain": "mqtt", "title": "mqtt", "source": "user", "options": {},
+        "entry_id": "mqtt", "unique_id": None, "discovery_keys": MappingProxyType({}),
+        "data": {"broker": "127.0.0.1", "port": port, "discovery": True},
+    }  # fmt: skip
+    known = inspect.signature(ConfigEntry).parameters
+    entry = ConfigEntry(**{key: value for key, value in facts.items() if key in known})
     hass.config_entries._entries[entry.entry_id] = entry
     assert await hass.config_entries.async_setup(entry.entry_id), "the MQTT integration could not be set up"
     hass.set_state(CoreState.running)
@@ -79,4 +84,5 @@ async def main() -> None:
     await hass.async_stop(force=True)
 
 
+logging.basicConfig(format="%(name)s: %(message)s", level=logging.WARNING)
 asyncio.run(main())
