@@ -247,12 +247,17 @@ def test_an_agent_describes_what_it_publishes_while_it_is_asked_to(tmp_path: Pat
             if twin is None or "Object" not in one:
                 continue
             pairs += 1
-            ours = sorted(item["box_norm"] for item in twin["detections"])
-            sides = [item["Appearance"]["Shape"]["BoundingBox"] for item in one["Object"]]
-            theirs = sorted(
-                [(b["@left"] + 1) / 2, (1 - b["@top"]) / 2, (b["@right"] + 1) / 2, (1 - b["@bottom"]) / 2] for b in sides
-            )
-            assert theirs == [pytest.approx(box, abs=2e-4) for box in ours]
+            theirs = {item["@ObjectId"]: item["Appearance"]["Shape"]["BoundingBox"] for item in one["Object"]}
+            norms = {
+                number: [(b["@left"] + 1) / 2, (1 - b["@top"]) / 2, (b["@right"] + 1) / 2, (1 - b["@bottom"]) / 2]
+                for number, b in theirs.items()
+            }
+            tracked = [item for item in twin["detections"] if "track_id" in item]
+            for item in tracked:
+                assert norms[item["track_id"]] == pytest.approx(item["box_norm"], abs=2e-4)
+            if not tracked:
+                boxes = sorted(item["box_norm"] for item in twin["detections"])
+                assert sorted(norms.values()) == [pytest.approx(box, abs=2e-4) for box in boxes]
             assert {kind["#text"] for item in one["Object"] for kind in item["Appearance"]["Class"]["Type"]} <= {"ball", "box"}
         assert pairs >= 3
         with Listener(broker.port) as strict:

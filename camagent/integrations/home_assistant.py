@@ -32,14 +32,17 @@ USUAL: Final = frozenset({"person", "face", "bicycle", "car", "motorcycle", "bus
 NAME_WEIGHT: Final = 80  # of a label in a name. An entity's id has 255 characters, and is made of Latin letters:
 _FOREIGN_WEIGHT: Final = 6  # so many may be made of one that is none
 
+# constants, also where the topic of a camera that is gone is cleared: an empty payload is no JSON
 _HERE = "{{ 'online' if value == 'online' else 'offline' }}"  # the agent says `stopped`, too
-_SEEN = "{{ 'ON' if value_json['count'] > 0 else 'OFF' }}"
-_COUNT = "{{ value_json['count'] }}"
-_STATE = "{{ value_json.state }}"
-_REASON = "{{ value_json.reason or 'ok' }}"
-_DETAIL = "{{ {'detail': value_json.detail} | tojson }}"
-_MODEL = "{{ value_json.model.name ~ ' ' ~ value_json.model.version if value_json.model else 'none' }}"
-_FPS = "{{ value_json.fps }}"
+_SEEN = "{{ 'ON' if value_json is defined and value_json['count'] > 0 else 'OFF' }}"
+_COUNT = "{{ value_json['count'] if value_json is defined else 0 }}"
+_STATE = "{{ value_json.state if value_json is defined else none }}"
+_REASON = "{{ (value_json.reason or 'ok') if value_json is defined else none }}"
+_DETAIL = "{{ {'detail': value_json.detail if value_json is defined else none} | tojson }}"
+_MODEL = (
+    "{{ value_json.model.name ~ ' ' ~ value_json.model.version if value_json is defined and value_json.model else 'none' }}"
+)
+_FPS = "{{ value_json.fps if value_json is defined else none }}"
 _CLASS = "{{ value_json.top[0].label }}"
 _SCORE = "{{ {'score': value_json.top[0].score} | tojson }}"
 _TEMPERATURE = "{{ value_json.temperature }}"
