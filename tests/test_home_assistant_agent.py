@@ -186,6 +186,20 @@ def test_a_model_that_is_not_there_makes_no_entity_vanish(
         assert removed(home) == set()
 
 
+def test_what_has_not_changed_is_not_said_again(
+    tmp_path: Path, made: tuple[Path, Path], broker: Broker, home: Subscriber
+) -> None:
+    with Agent(tmp_path, broker.port, camera(made[1], made[0], fps=5.0), more=ON) as agent, Listener(broker.port) as listener:
+        wait_for(lambda: seen() <= entities(home), 30)
+        said = len(home.on(TOPIC))
+        agent.write(camera(made[1], made[0], fps=4.0))  # the camera starts anew, and its model is opened again
+        agent.signal(signal.SIGHUP)
+        wait_for(lambda: agent.log.read_text().count("runs float") == 2, 20)
+        listener.clear()
+        listener.wait("front/health", lambda body: body["state"] == "running", 20)
+        assert len(home.on(TOPIC)) == said
+
+
 def test_a_broker_that_forgets_is_told_again(tmp_path: Path, made: tuple[Path, Path], broker: Broker) -> None:
     with Agent(tmp_path, broker.port, camera(made[1], made[0]), more=ON):
         wait_for(lambda: retained(broker, TOPIC), 30)
