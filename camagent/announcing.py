@@ -111,7 +111,7 @@ class Announcer:
         now, client = self._clock.monotonic(), self._client()
         room = client.snapshot().maximum_packet
         loaded = self._loaded()
-        known = (self._config, room, *loaded.values())
+        known = (self._config, room, *((model, _is_tried(model)) for model in loaded.values()))
         due = self._due is not None and now >= self._due
         settled = self._removing and self._has_taken(client, self._kept.topic, self._sent_at, now - SETTLE_S)
         if known == self._known and not due and not settled:
@@ -172,10 +172,13 @@ class Announcer:
         return {name: runner.loaded if runner is not None else None for name, runner in runners.items()}
 
     def _sights(self, loaded: Mapping[str, Loaded | None]) -> dict[str, Sight]:
-        """What each camera's model gives: as it says, or as it said last."""
-        return {
-            name: self._kept.sights.get(name, Sight()) if model is None else _sight(model) for name, model in loaded.items()
-        }
+        """What each camera's model gives: as it says, or as it said last; as both say while the new one is on trial."""
+        sights = {}
+        for name, model in loaded.items():
+            before = self._kept.sights.get(name, Sight())
+            now = before if model is None else _sight(model)
+            sights[name] = _both(now, before) if _is_tried(model) and now.task == before.task else now
+        return sights
 
     def _facts(self, sights: Mapping[str, Sight]) -> AgentFacts:
         config = self._config
@@ -228,6 +231,17 @@ def _sight(model: Loaded) -> Sight:
         return Sight(task)
     named = enumerate(zip(labels, slugs(labels), strict=True))
     return Sight(task, tuple(pair for index, pair in named if wanted is None or index in wanted))
+
+
+def _is_tried(model: Loaded | None) -> bool:
+    """Whether it may still be taken back; after that it stays what it was until the model before it is open again."""
+    return model is not None and model.bundle.trial is not None and not model.bundle.trial.confirmed
+
+
+def _both(now: Sight, before: Sight) -> Sight:
+    """A model that may be taken back takes no entities away."""
+    known = {slug for _, slug in now.things}
+    return Sight(now.task, (*now.things, *(thing for thing in before.things if thing[1] not in known)))
 
 
 def _camera(camera: Camera, sight: Sight) -> CameraFacts:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from camagent.cli import run
 from tests.support import things
-from tests.support.agent import Agent, Listener, camera
+from tests.support.agent import Agent, Body, Listener, camagent, camera
 from tests.support.broker import Broker, Subscriber, running, subscribed, wait_for
 from tests.support.home_assistant import Json, checked, singles
 from tests.test_home_assistant import rendered
@@ -52,7 +53,8 @@ def entities(home: Subscriber, topic: str = TOPIC) -> set[str]:
 
 
 def removed(home: Subscriber) -> set[str]:
-    return {key for key, component in last(home)["cmps"].items() if component.keys() == {"p"}}
+    payload = home.on(TOPIC)[-1]
+    return removed_by(payload) if payload else set()
 
 
 def retained(broker: Broker, topic: str) -> list[bytes]:
@@ -198,6 +200,40 @@ def test_what_has_not_changed_is_not_said_again(
         listener.clear()
         listener.wait("front/health", lambda body: body["state"] == "running", 20)
         assert len(home.on(TOPIC)) == said
+
+
+@pytest.mark.full(seconds=120)
+def test_a_model_on_trial_takes_no_entity_away(tmp_path: Path, broker: Broker, home: Subscriber) -> None:
+    old = things.bundle(tmp_path)
+    (tmp_path / "new").mkdir()
+    labels = tmp_path / "new" / "labels.txt"
+    labels.write_text("ball\ncube\n")
+    new = tmp_path / "new" / "float.cambundle"
+    command = ["bundle", "create", str(tmp_path / "float.onnx"), "--name", "float", "--version", "2.0.0", "--head", "yolov8",
+               "--labels", str(labels), *things.INPUT, "-o", str(new)]  # fmt: skip
+    assert run(command) == 0
+    section = camera(things.folder_of(tmp_path / "pictures"), Path("float"), fps=30.0)
+    with Agent(tmp_path, broker.port, section, more=ON) as agent, Listener(broker.port) as listener:
+        listener.wait("health")
+        assert camagent("bundle", "install", str(old), "-c", str(agent.path)).returncode == 0
+        wait_for(lambda: seen() <= entities(home), 30)
+        listener.wait("bundle/state", confirmed, 120)
+        assert camagent("bundle", "install", str(new), "-c", str(agent.path)).returncode == 0
+        wait_for(lambda: "front.count.cube.seen" in entities(home), 30)
+        assert seen() <= entities(home), "it may be taken back"
+        assert camagent("bundle", "rollback", "float", "-c", str(agent.path)).returncode == 0
+        wait_for(lambda: "front.count.cube.seen" in removed(home), 30)
+        assert seen() <= entities(home)
+        assert not any(seen() & removed_by(payload) for payload in home.on(TOPIC) if payload)
+
+
+def confirmed(body: Body) -> bool:
+    facts = body["bundles"].get("float", {})
+    return facts.get("current") == "1.0.0" and facts["trial"] is None
+
+
+def removed_by(payload: bytes) -> set[str]:
+    return {key for key, component in checked(payload)["cmps"].items() if component.keys() == {"p"}}
 
 
 def test_a_broker_that_forgets_is_told_again(tmp_path: Path, made: tuple[Path, Path], broker: Broker) -> None:
