@@ -6,21 +6,21 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from camagent.backends import BackendOptions
-from camagent.bodies import CameraHealthBody, DetectBody, HealthModel, HealthPicture, encode
+from camagent.bodies import CameraHealthBody, DetectBody, encode
 from camagent.clock import Clock
 from camagent.config import Camera
 from camagent.errors import BackendError, CodedError, printable
-from camagent.frame import Classes, Detections, Frame, Outcome, Part, Prepared, Result, Tracks, outcome_parts
+from camagent.frame import Classes, Detections, Frame, Outcome, Part, Prepared, Result, outcome_parts
 from camagent.health import CameraCounters, Finding, State
+from camagent.health_facts import model_facts, picture_facts, source_facts
 from camagent.lives import Lives
 from camagent.messages import Author, Message, Topics, body_of, message_of
 from camagent.model_holder import IDLE_S, Habits, Loaded, ModelHolder
 from camagent.models import UsableBundle, is_path
 from camagent.onlookers import Errands, Shown, View
-from camagent.picture_check import PictureCheck, PictureFacts
+from camagent.picture_check import PictureCheck
 from camagent.reader import Reader
 from camagent.reasons import CameraFacts, reason
 from camagent.slot import Slot
@@ -57,7 +57,7 @@ class Surroundings:
     watchdog: Watchdog
     lives: Lives
     view: Callable[[str], View]
-    describe: Callable[[Result, Author, Tracks | None], None]  # to those who speak ONVIF
+    describe: Callable[[Result, Author], None]  # to those who speak ONVIF
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +212,7 @@ class CameraRunner:
         around, source, window, found = self._around, self.source, self.counters.window(), self.finding()
         totals, outcomes = self.counters.totals, self.counters.outcomes
         loaded = self._models.loaded
-        model = _model_facts(loaded) if loaded else None
+        model = model_facts(loaded) if loaded else None
         return CameraHealthBody(
             schema="camagent.camera-health/1",
             time=around.clock.wall(),
@@ -236,8 +236,8 @@ class CameraRunner:
             rss=rss_bytes(),
             model=model,
             latency_ms=dict(window.latency_ms),
-            picture=_picture_facts(self._check.facts()),
-            source=_source_facts(source),
+            picture=picture_facts(self._check.facts()),
+            source=source_facts(source),
             errors=dict(self.counters.errors),
         )
 
@@ -302,7 +302,7 @@ class CameraRunner:
         result = self._follow(loaded, result)
         self._around.trace(self.camera.name, result)
         self._show(frame, result.outcome, loaded.author.labels)
-        self._around.describe(result, loaded.author, None)
+        self._around.describe(result, loaded.author)
         for part in outcome_parts(result.outcome):
             if self._worth_publishing(part):
                 self._publish(result, part, loaded.author)
@@ -376,28 +376,3 @@ def _as_failed_trial(exc: BaseException) -> TrialFailed:
         evidence={"cause": f"{type(exc).__name__}: {exc}"},
         fix="run it with 'camagent infer' on a workstation, mend it, and install it as a new version",
     )
-
-
-def _model_facts(loaded: Loaded) -> HealthModel:
-    ref, steps = loaded.author.model, loaded.steps
-    return HealthModel(
-        name=ref.name, version=ref.version, backend=steps.backend_name, signature=steps.signature, warnings=steps.warnings
-    )  # fmt: skip
-
-
-def _picture_facts(picture: PictureFacts) -> HealthPicture:
-    tone = picture.tone
-    return HealthPicture(
-        brightness=round(tone.median, 1) if tone else None, contrast=round(tone.high - tone.low, 1) if tone else None,
-        unchanged_s=round(picture.still_s, 1), masked=round(picture.masked, 3),
-    )  # fmt: skip
-
-
-def _source_facts(source: SourceStatus) -> dict[str, Any]:
-    return {
-        "state": source.state, "codec": source.codec, "decoder": source.decoder, "decoder_note": source.decoder_note or None,
-        "pixels": source.pixels or None, "width": source.width, "height": source.height,
-        "key_interval": source.key_interval, "key_frames_only": source.key_frames_only, "time_source": source.time_source,
-        "decoder_errors": source.decoder_errors, "corrupt": source.corrupt, "overloads": source.overloads,
-        "unreadable": source.unreadable,
-    }  # fmt: skip

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from camagent.clock import Clock
 from camagent.config import Config
-from camagent.frame import Result, Tracks, detections_of
+from camagent.frame import Result, detections_of
 from camagent.integrations.onvif import Module, Scenes
 from camagent.messages import Author, Message, Topics
 
@@ -23,7 +23,7 @@ class Describer:
         """A new configuration is in force."""
         self._config = config
 
-    def see(self, result: Result, author: Author, tracks: Tracks | None = None) -> None:
+    def see(self, result: Result, author: Author) -> None:
         """A camera's worker, with every frame: nothing comes of it where no objects are looked for."""
         found = detections_of(result.outcome) if self._config.onvif.enabled else None
         if found is None:
@@ -31,6 +31,6 @@ class Describer:
         scenes = self._scenes.get(author.camera)
         if scenes is None:
             scenes = self._scenes[author.camera] = Scenes(self._topics.root, author.camera, self._clock.monotonic)
-        scene = scenes.see(result.frame, found, Module(author.model.name, author.labels), tracks)
+        scene = scenes.see(result.frame, found, Module(author.model.name, author.labels), result.tracks)
         if scene is not None:
             self._send(Message(scene.topic, scene.payload, 0))

@@ -34,6 +34,7 @@ ASSEMBLY = {
     "trust_desk",
     "golden",
     "head_fit",
+    "health_facts",
     "inbox",
     "model_holder",
     "pipeline",

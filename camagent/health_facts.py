@@ -1,0 +1,38 @@
+"""What `<camera>/health` says of model, picture and source, in the words of its body."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from camagent.bodies import HealthModel, HealthPicture
+from camagent.model_holder import Loaded
+from camagent.picture_check import PictureFacts
+from camagent.sources import SourceStatus
+
+
+def model_facts(loaded: Loaded) -> HealthModel:
+    """The model that looks."""
+    ref, steps = loaded.author.model, loaded.steps
+    return HealthModel(
+        name=ref.name, version=ref.version, backend=steps.backend_name, signature=steps.signature, warnings=steps.warnings
+    )  # fmt: skip
+
+
+def picture_facts(picture: PictureFacts) -> HealthPicture:
+    """What its pictures are like."""
+    tone = picture.tone
+    return HealthPicture(
+        brightness=round(tone.median, 1) if tone else None, contrast=round(tone.high - tone.low, 1) if tone else None,
+        unchanged_s=round(picture.still_s, 1), masked=round(picture.masked, 3),
+    )  # fmt: skip
+
+
+def source_facts(source: SourceStatus) -> dict[str, Any]:
+    """What is known of the stream."""
+    return {
+        "state": source.state, "codec": source.codec, "decoder": source.decoder, "decoder_note": source.decoder_note or None,
+        "pixels": source.pixels or None, "width": source.width, "height": source.height,
+        "key_interval": source.key_interval, "key_frames_only": source.key_frames_only, "time_source": source.time_source,
+        "decoder_errors": source.decoder_errors, "corrupt": source.corrupt, "overloads": source.overloads,
+        "unreadable": source.unreadable,
+    }  # fmt: skip
