@@ -61,6 +61,7 @@ class Surroundings:
     view: Callable[[str], View]
     run_dir: Path
     keep: Callable[[str, Collection[str]], None]  # these are the camera's kept topics; others of it are cleared
+    describe: Callable[[Result, Author], None]  # to those who speak ONVIF
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +163,14 @@ class CameraRunner:
         self._reader.watch(tap)
 
     @property
+    def loaded(self) -> Loaded | None:
+        """Its model; None while there is none."""
+        return self._models.loaded
+
+    @property
     def bundle(self) -> UsableBundle | None:
         """What its model came out of; None while there is none."""
-        loaded = self._models.loaded
+        loaded = self.loaded
         return loaded.bundle if loaded else None
 
     @property
@@ -322,6 +328,7 @@ class CameraRunner:
         result = self._happenings.track(result)
         self._around.trace(self.camera.name, result)
         self._show(result.frame, result.outcome, loaded.author.labels)
+        self._around.describe(result, loaded.author)
         for part in outcome_parts(result.outcome):
             if self._worth_publishing(part):
                 self._publish(result, part, loaded.author)

@@ -22,10 +22,12 @@ STAGES = {"sources", "preprocess", "backends", "heads", "filters", "track", "eve
 STAGES |= {"outbox", "mqtt", "models"}
 ASSEMBLY = {
     "agent",
+    "announcing",
     "steps",
     "camera",
     "cameras",
     "config_check",
+    "describing",
     "inputs",
     "kept_topics",
     "bundles",
@@ -36,6 +38,7 @@ ASSEMBLY = {
     "happenings",
     "head_fit",
     "health_facts",
+    "inbox",
     "model_holder",
     "pipeline",
     "probing",
@@ -129,6 +132,11 @@ def test_only_the_assembly_imports_stages() -> None:
             assert other in PLUMBING, f"{file} is plumbing and imports {other}"
         if own in ABOVE and other in STAGES:
             assert (own, other) == ("sinks", "preprocess"), f"{file} imports the stage {other}: get it from pipeline"
+
+
+def test_integrations_get_what_they_need_as_arguments() -> None:
+    for file, own, other in edges():
+        assert own != "integrations" or other in PLUMBING, f"{file} imports {other}"
 
 
 def test_only_commands_web_control_and_selftest_import_the_pipeline() -> None:

@@ -1,1 +1,1 @@
-"""Other people's protocols: what a fleet is managed with. Each gets what it needs as arguments; imported where it is used."""
+"""Other people's systems and protocols. Each gets what it needs as arguments, and is imported where it is used."""
