@@ -17,12 +17,14 @@ LEAVES = {"frame", "slot", "clock", "errors", "config", "health", "service"}
 PLUMBING = LEAVES | {"bodies", "commands", "config_file", "labels", "notify", "redact", "owner", "vitals", "stage", "trial"}
 PLUMBING |= {"audit", "language", "trace", "picture_check", "reasons", "rockchip", "onlookers", "overlay", "overlay_file"}
 PLUMBING |= {"npu", "pulse", "watchdog", "lives", "vigil", "failed_start", "standing"}
+PLUMBING |= {"turns", "waiting_line"}
 # the way of a frame, in order
 STAGES = {"sources", "preprocess", "backends", "heads", "filters", "track", "messages", "outbox", "mqtt", "models"}
 ASSEMBLY = {
     "agent",
     "steps",
     "camera",
+    "camera_facts",
     "cameras",
     "config_check",
     "inputs",
