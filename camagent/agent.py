@@ -41,6 +41,7 @@ from camagent.stage import Wake
 from camagent.standing import status_line
 from camagent.trace import Trace
 from camagent.vigil import Vigil
+from camagent.waiting_line import Lines
 
 log = logging.getLogger("camagent")
 
@@ -80,6 +81,7 @@ class Agent:
             seen=self.owner.command_ids, remember=self._remember_commands,
         )  # fmt: skip
         self.views = Views(self.clock.monotonic)
+        self.lines = Lines()
         self.cameras = Cameras(self.owner, self.clock, self._surroundings)
         self.outbox = Outbox(
             self.config.agent.state_dir, self.owner.run_dir, self.config.mqtt, self.clock, self.cameras.outcome
@@ -248,6 +250,7 @@ class Agent:
             watchdog=self.vigil.watchdog,
             lives=self.vigil.lives,
             view=self.views.of,
+            lines=self.lines,
         )
 
     def _note_frame(self, camera: str, result: Result) -> None:

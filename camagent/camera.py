@@ -6,10 +6,10 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from camagent.backends import BackendOptions
-from camagent.bodies import CameraHealthBody, DetectBody, HealthModel, HealthPicture, encode
+from camagent.bodies import CameraHealthBody, DetectBody, encode
+from camagent.camera_facts import model_facts, picture_facts, source_facts, turns_facts
 from camagent.clock import Clock
 from camagent.config import Camera
 from camagent.errors import BackendError, CodedError, printable
@@ -20,7 +20,7 @@ from camagent.messages import Author, Message, Topics, body_of, message_of
 from camagent.model_holder import IDLE_S, Habits, Loaded, ModelHolder
 from camagent.models import UsableBundle, is_path
 from camagent.onlookers import Errands, Shown, View
-from camagent.picture_check import PictureCheck, PictureFacts
+from camagent.picture_check import PictureCheck
 from camagent.reader import Reader
 from camagent.reasons import CameraFacts, reason
 from camagent.slot import Slot
@@ -28,7 +28,9 @@ from camagent.sources import SourceStatus, Tap, is_url
 from camagent.stage import Stage
 from camagent.steps import RLE
 from camagent.track import Tracker
+from camagent.trial import unworkable
 from camagent.vitals import rss_bytes
+from camagent.waiting_line import Guest, Lines, Pass
 from camagent.watchdog import Durations, Watchdog
 from firmware_pkg.errors import TrialFailed
 
@@ -57,6 +59,7 @@ class Surroundings:
     watchdog: Watchdog
     lives: Lives
     view: Callable[[str], View]
+    lines: Lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,7 @@ class CameraRunner:
         self._followed: Loaded | None = None  # the model whose objects it follows
         habits = Habits(
             around.topics.agent, around.run, around.options, around.clock, around.load_bundle, around.tell_failed,
-            around.watchdog, around.lives,
+            around.watchdog, around.lives, around.lines,
         )  # fmt: skip
         self._models = ModelHolder(camera, habits, self.counters.errors, self._died)
         self._durations = Durations()
@@ -99,6 +102,9 @@ class CameraRunner:
         self._private = [mask.polygon for mask in camera.mask]
         self._reader = Reader(camera, around.clock, self._slot, around.watchdog, died=self._died, errors=self.counters.errors)
         self._worker = Stage(f"{camera.name}-worker", self._work, self._died)
+        self._guest = Guest(
+            camera.name, camera.fps, self._worker.pulse, has_more=lambda: self._slot.waiting, ends=self._is_ending
+        )  # fmt: skip
 
     def start(self) -> None:
         """Starts both threads."""
@@ -112,6 +118,7 @@ class CameraRunner:
         self._slot.close()
         worker_ended = self._worker.join(STOP_S)
         self._around.watchdog.forget(self._worker.pulse)
+        self._guest.leave()  # also where it hangs in a call: the others go on
         reader_ended = self._reader.join(STOP_S)
         if not (worker_ended and reader_ended):
             log.warning("%s: a thread is still in a blocking call and is left behind", self.camera.name)
@@ -178,7 +185,7 @@ class CameraRunner:
 
     def finding(self) -> Finding | None:
         """Why nothing is published; None while something is."""
-        source, clock, loaded = self.source, self._around.clock, self._models.loaded
+        source, clock, loaded, room = self.source, self._around.clock, self._models.loaded, self._guest.room
         now = clock.monotonic()
         facts = CameraFacts(
             state=self.state(),
@@ -198,6 +205,7 @@ class CameraRunner:
             patience_s=self.counters.window_s,
             proven=loaded is not None and (loaded is self._has_seen or self._was_tested(loaded)),
             unanswered_s=self.counters.unanswered_s,
+            sharing=room.cameras if room else 1,
         )
         return reason(facts)
 
@@ -206,7 +214,7 @@ class CameraRunner:
         around, source, window, found = self._around, self.source, self.counters.window(), self.finding()
         totals, outcomes = self.counters.totals, self.counters.outcomes
         loaded = self._models.loaded
-        model = _model_facts(loaded) if loaded else None
+        model = model_facts(loaded) if loaded else None
         return CameraHealthBody(
             schema="camagent.camera-health/1",
             time=around.clock.wall(),
@@ -230,9 +238,10 @@ class CameraRunner:
             rss=rss_bytes(),
             model=model,
             latency_ms=dict(window.latency_ms),
-            picture=_picture_facts(self._check.facts()),
-            source=_source_facts(source),
+            picture=picture_facts(self._check.facts()),
+            source=source_facts(source),
             errors=dict(self.counters.errors),
+            turns=turns_facts(self._guest, window, self.counters.crowded),
         )
 
     def _work(self, stop: threading.Event) -> None:
@@ -240,23 +249,48 @@ class CameraRunner:
         try:
             while True:
                 if not models.ready(pulse):
-                    if stop.is_set() or self._slot.closed:
+                    if self._is_ending():
                         return
                     self._wait_for_model(stop)
                     continue
                 pulse.beat(IDLE_S, "waiting for a frame")
-                frame = self._slot.take(_TAKE_S)
-                if frame is None and (stop.is_set() or self._slot.closed):
+                lies_there = self._slot.wait(_TAKE_S)
+                if not lies_there and self._is_ending():
                     return
                 if self.errands.waiting and models.loaded is not None:
-                    pulse.beat(HANDING_OVER_S, "a picture shown by hand", on_device=models.loaded.on_device)
-                    self.errands.serve(models.loaded)
-                if frame is not None and not self.switch.on:
-                    self._show(frame)
-                elif frame is not None and models.ready(pulse):
-                    self._infer(frame)
+                    self._run_errand(models.loaded)
+                if lies_there and not self.switch.on:
+                    self._show(self._taken())
+                elif lies_there and models.ready(pulse):
+                    self._take_turn()
         finally:
+            self._guest.leave()
             models.close(pulse)
+
+    def _is_ending(self) -> bool:
+        return self._worker.stop.is_set() or self._slot.closed
+
+    def _taken(self) -> Frame:
+        frame = self._slot.take(0.0)
+        assert frame is not None  # what lies there is replaced at most: this thread alone takes
+        return frame
+
+    def _take_turn(self) -> None:
+        """Waits for it with the frame still in the slot, so that it is the newest one."""
+        loaded, before = self._models.loaded, self._slot.dropped
+        assert loaded is not None
+        with self._guest.turn(loaded.line) as turn:
+            self.counters.crowded_out(self._slot.dropped - before)
+            if turn:
+                self._infer(self._taken(), turn)
+            else:
+                self._slot.take(0.0)  # it ends, and does not wait for others
+
+    def _run_errand(self, loaded: Loaded) -> None:
+        with self._guest.turn(loaded.line) as turn:
+            turn.prepared()
+            self._worker.pulse.beat(HANDING_OVER_S, "a picture shown by hand", on_device=loaded.on_device)
+            self.errands.serve(loaded)
 
     def _wait_for_model(self, stop: threading.Event) -> None:
         """Meanwhile who looks is shown what comes."""
@@ -268,12 +302,12 @@ class CameraRunner:
         if frame is not None:
             self._show(frame)
 
-    def _infer(self, frame: Frame) -> None:
+    def _infer(self, frame: Frame, turn: Pass) -> None:
         loaded = self._models.loaded
         assert loaded is not None
         trial = loaded.bundle.trial
         try:
-            result = self._run(loaded, frame)
+            result = self._run(loaded, frame, turn)
         except BackendError as exc:
             if not self.counters.errors[exc.code]:
                 log.error("%s: %s", self.camera.name, exc.render())  # noqa: TRY400  a sentence, not a traceback
@@ -286,7 +320,7 @@ class CameraRunner:
                 raise
             log.exception("%s: the bundle on trial cannot be worked with", self.camera.name)
             self.counters.failed(TrialFailed.code)
-            self._around.tell_failed(loaded.bundle, _as_failed_trial(exc))
+            self._around.tell_failed(loaded.bundle, unworkable(exc))
             return
         if trial is not None:
             trial.inferred(self.camera.name)
@@ -300,11 +334,11 @@ class CameraRunner:
             if self._worth_publishing(part):
                 self._publish(result, part, loaded.author)
 
-    def _run(self, loaded: Loaded, frame: Frame) -> Result:
+    def _run(self, loaded: Loaded, frame: Frame, turn: Pass) -> Result:
         """One inference, within the time that those before it let expect."""
         pulse, began = self._worker.pulse, self._around.clock.monotonic()
         pulse.beat(self._durations.patience_s, "an inference", on_device=loaded.on_device)
-        result = loaded.steps.run(frame, self._look)
+        result = loaded.steps.run(frame, self._look, turn=turn)
         self._durations.note(self._around.clock.monotonic() - began)
         pulse.beat(HANDING_OVER_S, "handing a result over")
         if loaded.on_device:
@@ -361,36 +395,3 @@ class CameraRunner:
         self._failed = Finding("stage-died", f"{stage}: {type(exc).__name__}: {printable(exc)}")
         self._slot.close()
         self._reader.stop()
-
-
-def _as_failed_trial(exc: BaseException) -> TrialFailed:
-    return TrialFailed(
-        "the model's answer could not be worked on",
-        evidence={"cause": f"{type(exc).__name__}: {exc}"},
-        fix="run it with 'camagent infer' on a workstation, mend it, and install it as a new version",
-    )
-
-
-def _model_facts(loaded: Loaded) -> HealthModel:
-    ref, steps = loaded.author.model, loaded.steps
-    return HealthModel(
-        name=ref.name, version=ref.version, backend=steps.backend_name, signature=steps.signature, warnings=steps.warnings
-    )  # fmt: skip
-
-
-def _picture_facts(picture: PictureFacts) -> HealthPicture:
-    tone = picture.tone
-    return HealthPicture(
-        brightness=round(tone.median, 1) if tone else None, contrast=round(tone.high - tone.low, 1) if tone else None,
-        unchanged_s=round(picture.still_s, 1), masked=round(picture.masked, 3),
-    )  # fmt: skip
-
-
-def _source_facts(source: SourceStatus) -> dict[str, Any]:
-    return {
-        "state": source.state, "codec": source.codec, "decoder": source.decoder, "decoder_note": source.decoder_note or None,
-        "pixels": source.pixels or None, "width": source.width, "height": source.height,
-        "key_interval": source.key_interval, "key_frames_only": source.key_frames_only, "time_source": source.time_source,
-        "decoder_errors": source.decoder_errors, "corrupt": source.corrupt, "overloads": source.overloads,
-        "unreadable": source.unreadable,
-    }  # fmt: skip

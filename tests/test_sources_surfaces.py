@@ -14,7 +14,7 @@ import av
 import numpy as np
 import pytest
 
-from camagent.camera import _source_facts
+from camagent.camera_facts import source_facts
 from camagent.config import Camera
 from camagent.frame import Frame
 from camagent.sources import SourceStatus, open_source
@@ -103,7 +103,7 @@ def test_surfaces_are_fetched_as_nv12(clip: Path, monkeypatch: pytest.MonkeyPatc
     assert {picture.format.name for picture in formats} == {"nv12"}
     np.testing.assert_allclose(levels(frames), levels(software), atol=1.0)
     assert [frame.pts for frame in frames] == [frame.pts for frame in software]
-    facts = _source_facts(status)
+    facts = source_facts(status)
     assert (facts["decoder"], facts["decoder_note"], facts["pixels"]) == ("h264_rkmpp", "fetched from drm_prime", "nv12")
     assert status.decoder_errors == 0
 
@@ -113,7 +113,7 @@ def test_software_takes_over_where_they_cannot_be_fetched(clip: Path, monkeypatc
     frames, status = played(clip, monkeypatch, readable=-1)
     assert len(frames) == 40, "not one is lost"
     assert levels(frames) == levels(software)
-    facts = _source_facts(status)
+    facts = source_facts(status)
     assert (facts["decoder"], facts["pixels"]) == ("h264", "yuv420p")
     for words in ("h264_rkmpp", "drm_prime", "not implemented", "software decodes"):
         assert words in facts["decoder_note"]
