@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 SMOOTHING = 0.2  # weight of the newest time that a camera was away between two turns
-PATIENCE = 2.0  # times that: so long a place is kept
+PATIENCE = 4.0  # times that: so long a place is kept, and never longer than its last turn took
 _LONGEST_GAP = 4.0  # turns
 
 
@@ -116,8 +116,8 @@ class Turns:
         member.cost, member.cost_s, member.left_at = seconds / member.weight, seconds, now if more else None
         member.place = Place.COMING if more else Place.AWAY
         # who is away for longer than a turn could not use the time that is kept for it
-        known = member.usual_gap_s or seconds / PATIENCE
-        member.kept_until = now + (PATIENCE * known if known <= seconds else 0.0)
+        keep_s = PATIENCE * (member.usual_gap_s or seconds) if member.usual_gap_s <= seconds else 0.0
+        member.kept_until = now + min(keep_s, seconds)
 
     def begin(self, now: float) -> list[str]:
         """Gives every free turn to the lowest mark; returns the cameras whose turn begins."""
