@@ -14,6 +14,7 @@ from enum import Enum, auto
 
 SMOOTHING = 0.2  # weight of the newest time that a camera was away between two turns
 PATIENCE = 4.0  # times that: so long a place is kept, and never longer than its last turn took
+SLOWER = 2.0  # times: so much slower is a call beside which a quicker one goes between
 _LONGEST_GAP = 4.0  # turns
 
 
@@ -44,6 +45,7 @@ class Member:
     kept_until: float = 0.0  # while it is coming
     kept_since: float | None = None  # others have been waiting for it since then
     order: int = 0  # among equal marks, who came first
+    began_at: float = 0.0  # of its turn, on the clock of a core that they share
 
     def charge(self, seconds: float) -> None:
         """It has used the backend, or kept others from it."""
@@ -67,15 +69,19 @@ class Member:
 class Turns:
     """The turns at one backend. Belongs to whoever holds its lock.
 
-    `at_once`: calls that the backend works on at the same time. `ahead`: turns beyond these, that prepare meanwhile.
+    `at_once`: calls that the backend works on at the same time. Turns beyond these: `ahead`, that prepare meanwhile, at a
+    device; `between`, at a CPU, whose system can interrupt a call that began before its time.
     """
 
     at_once: int = 1
     ahead: int = 0
+    between: int = 0
     members: dict[str, Member] = field(default_factory=dict)
     _line: float = 0.0  # the highest mark at which a turn has begun
     _line_cost: float = 0.0  # what the turn that began there is expected to cost
     _orders: int = 0
+    _worked: float = 0.0  # seconds that a call inside has had a core to itself, since the start
+    _worked_until: float = 0.0  # monotonic
 
     def join(self, name: str, weight: float) -> None:
         """One camera more, or its new weight; it stands with those that are served now."""
@@ -112,6 +118,9 @@ class Turns:
         member = self.members.get(name)
         if member is None:
             return
+        if self.between:
+            self._work(now)
+            seconds = min(seconds, self._worked - member.began_at)
         member.charge(seconds)
         member.cost, member.cost_s, member.left_at = seconds / member.weight, seconds, now if more else None
         member.place = Place.COMING if more else Place.AWAY
@@ -125,13 +134,14 @@ class Turns:
         kept: list[Member] = []
         taken = sum(member.place is Place.INSIDE for member in self.members.values())
         for member in sorted(self._present(now), key=lambda member: (member.mark, member.order)):
-            if taken >= self.at_once + self.ahead or (taken >= self.at_once and not self._may_prepare(member)):
+            if not self._is_free(taken, member):
                 continue
             taken += 1
             if member.place is Place.COMING:
                 kept.append(member)
                 continue
-            member.place = Place.INSIDE
+            self._work(now)
+            member.place, member.began_at = Place.INSIDE, self._worked
             if member.mark >= self._line:
                 self._line, self._line_cost = member.mark, member.cost
             begun.append(member.name)
@@ -150,6 +160,28 @@ class Turns:
                 member.place = Place.AWAY
             if member.place in (Place.COMING, Place.WAITING):
                 yield member
+
+    def _work(self, now: float) -> None:
+        """Where more are inside than there are cores, none has one to itself, and none is charged for the others."""
+        inside = sum(member.place is Place.INSIDE for member in self.members.values())
+        self._worked += (now - self._worked_until) * min(1.0, self.at_once / max(1, inside))
+        self._worked_until = now
+
+    def _is_free(self, taken: int, member: Member) -> bool:
+        """Whether, with so many turns taken, there is one for this camera."""
+        beyond = taken - self.at_once
+        return beyond < 0 or (beyond < self.ahead and self._may_prepare(member)) or (
+            beyond < self.between and member.place is Place.WAITING and self._may_go_between(member)
+        )  # fmt: skip
+
+    def _may_go_between(self, member: Member) -> bool:
+        """A clearly slower call has begun because nobody was there, and after its turn it would still be behind that one."""
+        return any(
+            other.place is Place.INSIDE
+            and other.cost_s >= SLOWER * member.cost_s
+            and member.mark + member.cost < other.mark
+            for other in self.members.values()
+        )  # fmt: skip
 
     def _may_prepare(self, member: Member) -> bool:
         """Who prepares ahead gets the next call for certain: only who will be next once the turns of now are charged."""

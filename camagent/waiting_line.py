@@ -22,6 +22,7 @@ NAP_S = 0.5  # so often who waits is asked whether it still wants to
 WAITING_S = 10.0
 CALL_WAIT_S = 10.0  # for a call to end; then the backend may say itself what is wrong
 _AHEAD = 1  # of a device: one prepares its picture while the others' are worked on
+_BETWEEN = 2  # of the CPU: beside slow calls that it interrupts
 _LATE_S = 1e-4  # so that a nap does not end just before its moment
 _WAITING = "waiting for its turn"
 
@@ -64,9 +65,9 @@ class Room:
 class Line:
     """The line at one backend. Any thread."""
 
-    def __init__(self, at_once: int, ahead: int = 0, monotonic: Callable[[], float] = time.monotonic) -> None:
-        """`at_once` calls at the same time, `ahead` turns more for preparing meanwhile."""
-        self._turns = Turns(at_once, ahead)
+    def __init__(self, at_once: int, ahead: int = 0, between: int = 0, monotonic: Callable[[], float] = time.monotonic) -> None:
+        """`at_once` calls at the same time, and turns beyond these: see `Turns`."""
+        self._turns = Turns(at_once, ahead, between)
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._calls = threading.Condition(self._lock)
@@ -161,17 +162,17 @@ class Lines:
 
     def on_cpu(self, threads: int) -> Line:
         """Of all models that run on the CPU; each of their calls uses `threads` cores."""
-        return self._line("", max(1, self._cores // threads), 0)
+        return self._line("", max(1, self._cores // threads), between=_BETWEEN)
 
     def on_device(self, backend: str, calls: int) -> Line:
         """Of all models of a backend that speaks to a device, which works on so many `calls` at the same time."""
-        return self._line(backend, max(1, calls), _AHEAD)
+        return self._line(backend, max(1, calls), ahead=_AHEAD)
 
-    def _line(self, key: str, at_once: int, ahead: int) -> Line:
+    def _line(self, key: str, at_once: int, *, ahead: int = 0, between: int = 0) -> Line:
         with self._lock:
             line = self._lines.get(key)
             if line is None:
-                line = self._lines[key] = Line(at_once, ahead, self._monotonic)
+                line = self._lines[key] = Line(at_once, ahead, between, self._monotonic)
             elif line.room.at_once != at_once:
                 line.resize(at_once)
             return line

@@ -20,7 +20,7 @@ from tests.support.board import FAKE_RKNNLITE, RK3568, Board
 from tests.support.broker import Broker
 from tests.support.bundles import blob_model, make_unsigned
 from tests.support.camera import Clips, RtspCamera
-from tests.support.heavy import heavy_blobs, rounds_for
+from tests.support.heavy import heavy_blobs, rounds_for, weighty_blobs
 from tests.support.rknn_models import rknn_file
 
 CORES = len(os.sched_getaffinity(0))
@@ -29,6 +29,7 @@ ONE_TURN = f"[onnx]\nintra_op_threads = {CORES}\n"
 WITHIN = 0.1
 ENOUGH = 16  # frames of the slowest
 LONGEST_S = 90.0
+WEIGHTS_MIB = 24
 
 
 @pytest.fixture
@@ -49,14 +50,14 @@ def sections(bundles: Mapping[str, Path], url: str | Path, asked: Mapping[str, f
 
 
 class Seen:
-    """What the agent published of each camera while it ran steadily."""
+    """What the agent has published of each camera since it ran steadily."""
 
     def __init__(self, listener: Listener, asked: Mapping[str, float], enough: int = ENOUGH) -> None:
+        """After so many frames of every camera."""
         self._listener, self.asked = listener, asked
         self._until(2)  # all models are loaded, and every camera is at it
         listener.clear()
         self._until(enough)
-        self.bodies = {name: listener.bodies(f"{name}/detections") for name in asked}
 
     def _until(self, frames: int) -> None:
         end = time.monotonic() + LONGEST_S
@@ -67,12 +68,27 @@ class Seen:
     @property
     def fractions(self) -> dict[str, float]:
         """Of the frames that each asked for, by the frames' own times."""
-        return {name: _rate(bodies) / self.asked[name] for name, bodies in self.bodies.items()}
+        return {name: _rate(self._bodies(name)) / asked for name, asked in self.asked.items()}
 
-    def share(self, name: str) -> float:
+    @property
+    def shares(self) -> dict[str, float]:
         """Seconds of the backend per second."""
-        spent = [body["latency_ms"]["preprocess"] + body["latency_ms"]["infer"] for body in self.bodies[name]]
-        return float(np.mean(spent)) / 1e3 * _rate(self.bodies[name])
+        return {name: _spent_ms(bodies := self._bodies(name)) / 1e3 * _rate(bodies) for name in self.asked}
+
+    def _bodies(self, name: str) -> list[Body]:
+        return self._listener.bodies(f"{name}/detections")
+
+
+def settles(condition: Callable[[], bool]) -> bool:
+    """A busy machine lends its cores for moments: what holds in the long run may take a while to show."""
+    end = time.monotonic() + LONGEST_S / 2
+    while not (holds := condition()) and time.monotonic() < end:
+        time.sleep(1.0)
+    return holds
+
+
+def _spent_ms(bodies: list[Body]) -> float:
+    return float(np.mean([body["latency_ms"]["preprocess"] + body["latency_ms"]["infer"] for body in bodies]))
 
 
 def _rate(bodies: list[Body]) -> float:
@@ -112,9 +128,8 @@ def test_an_overloaded_backend_gives_every_camera_the_same_fraction(
     bundle = unsigned(tmp_path, "heavy", heavy_blobs(rounds_for(0.04, CORES)))
     _, listener = run(sections(dict.fromkeys(ASKED, bundle), clip, ASKED), ONE_TURN)
     seen = Seen(listener, ASKED)
-    print(seen.fractions)
+    assert settles(lambda: alike(seen.fractions)), seen.fractions
     assert max(seen.fractions.values()) < 0.8, "it was not overloaded"
-    assert alike(seen.fractions)
     body = listener.wait("quickest/health", lambda body: body["reason"] == "backend-busy", 30)
     assert "shared by 4 cameras and full" in body["detail"]
     assert body["turns"]["cameras"] == 4
@@ -130,9 +145,7 @@ def test_where_there_is_enough_every_camera_gets_what_it_asks_for(
     with RtspCamera(clip) as source:
         _, listener = run(sections(dict.fromkeys(ASKED, bundle), source.url, ASKED))
         seen = Seen(listener, ASKED)
-    print(seen.fractions)
-    assert min(seen.fractions.values()) > 1 - WITHIN
-    assert alike(seen.fractions)
+        assert settles(lambda: min(seen.fractions.values()) > 1 - WITHIN), seen.fractions
     assert not [body for name in ASKED for body in listener.bodies(f"{name}/health") if body["reason"] == "backend-busy"]
 
 
@@ -144,10 +157,20 @@ def test_a_model_ten_times_slower_takes_no_more_time_than_the_others(
     asked = dict.fromkeys(("heavy", "one", "two", "three"), 30.0)
     _, listener = run(sections(dict.fromkeys(asked, light) | {"heavy": heavy}, clip, asked), ONE_TURN)
     seen = Seen(listener, asked, 14)
-    shares = {name: seen.share(name) for name in asked}
-    print(seen.fractions, shares)
-    assert alike({name: fraction for name, fraction in seen.fractions.items() if name != "heavy"})
-    assert min(shares[name] for name in ("one", "two", "three")) > (1 - WITHIN) * shares["heavy"]
+    assert settles(lambda: min(seen.shares.values()) > (1 - WITHIN) * seen.shares["heavy"]), seen.shares
+    assert settles(lambda: alike({name: seen.fractions[name] for name in ("one", "two", "three")})), seen.fractions
+
+
+def test_a_slow_model_does_not_drag_quick_ones_below_what_they_ask_for(
+    tmp_path: Path, clip: Path, run: Callable[..., tuple[Agent, Listener]]
+) -> None:
+    """One turn at a time: the slow calls are longer than the quick ones' interval, which go between."""
+    light, heavy = unsigned(tmp_path, "light", blob_model()), unsigned(tmp_path, "heavy", heavy_blobs(rounds_for(0.3, CORES)))
+    asked = dict.fromkeys(("heavy", "one", "two"), 10.0)
+    _, listener = run(sections(dict.fromkeys(asked, light) | {"heavy": heavy}, clip, asked), ONE_TURN)
+    seen = Seen(listener, asked, 8)
+    assert settles(lambda: min(seen.fractions["one"], seen.fractions["two"]) > 1 - WITHIN), seen.fractions
+    assert seen.fractions["heavy"] < 0.5
 
 
 def test_cameras_share_an_npu_too(tmp_path: Path, clip: Path, run: Callable[..., tuple[Agent, Listener]]) -> None:
@@ -167,14 +190,13 @@ def test_cameras_share_an_npu_too(tmp_path: Path, clip: Path, run: Callable[...,
     }  # fmt: skip
     _, listener = run(sections(chosen, clip, ASKED), **environment)
     seen = Seen(listener, ASKED)
-    print(seen.fractions)
+    assert settles(lambda: alike(seen.fractions)), seen.fractions
     assert max(seen.fractions.values()) < 0.8, "it was not overloaded"
-    assert alike(seen.fractions)
 
 
 def test_cameras_of_one_model_open_it_once(tmp_path: Path, clip: Path, run: Callable[..., tuple[Agent, Listener]]) -> None:
-    """Weights of 24 MiB: the second to fourth camera must not bring their own."""
-    bundle = unsigned(tmp_path, "large", blob_model(cost=24 * 2**20))
+    """The second to fourth camera must not bring weights of their own."""
+    bundle = unsigned(tmp_path, "large", weighty_blobs(WEIGHTS_MIB))
     asked = dict.fromkeys(("one", "two", "three", "four"), 5.0)
     sizes = []
     for count in (1, 4):
@@ -184,5 +206,4 @@ def test_cameras_of_one_model_open_it_once(tmp_path: Path, clip: Path, run: Call
         sizes.append(agent.rss_mib())
         agent.stop()
         listener.clear()
-    print(sizes)
-    assert sizes[1] - sizes[0] < 2 * 24
+    assert sizes[1] - sizes[0] < 1.5 * WEIGHTS_MIB, sizes

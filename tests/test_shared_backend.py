@@ -114,6 +114,10 @@ def test_a_strangers_backend_is_opened_for_every_camera_unless_it_says_otherwise
         def shareable(options: BackendOptions) -> bool:
             return options.device == "here"
 
+    class Heir(OnnxBackend):
+        pass
+
+    assert not may_share(Heir, OPTIONS)
     assert not may_share(Silent, OPTIONS)
     assert not may_share(Willing, OPTIONS)
     assert may_share(Willing, BackendOptions(device="here"))

@@ -13,11 +13,12 @@ WITHIN = 0.1
 START_S, LONG_S = 10.0, 120.0
 FPS = st.sampled_from([1.0, 2.0, 3.0, 5.0, 8.0, 10.0, 15.0, 20.0, 25.0, 30.0])
 CALLS = st.floats(0.005, 0.25)
+ROOMS = [(1, 0, 0), (2, 0, 0), (1, 0, 2), (2, 0, 2), (1, 1, 0), (3, 1, 0)]  # at once, ahead, between
 PHASES = st.floats(0.0, 0.99)
 
 
-def after_a_while(cams: list[Cam], calls_at_once: int = 1, ahead: int = 0, seconds: float = LONG_S) -> Crowd:
-    crowd = Crowd(cams, calls_at_once, ahead)
+def after_a_while(cams: list[Cam], calls_at_once: int = 1, ahead: int = 0, between: int = 0, seconds: float = LONG_S) -> Crowd:
+    crowd = Crowd(cams, calls_at_once, ahead, between)
     crowd.run(START_S)
     crowd.forget()
     crowd.run(START_S + seconds)
@@ -36,18 +37,18 @@ def alike(values: list[float]) -> bool:
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(FPS, st.floats(2.5, 10.0), PHASES), min_size=2, max_size=6),
-    st.sampled_from([(1, 0), (2, 0), (3, 0), (1, 1), (3, 1)]),
+    st.sampled_from(ROOMS),
 )
-def test_time_is_shared_by_what_was_asked_for(asked: list[tuple[float, float, float]], room: tuple[int, int]) -> None:
+def test_time_is_shared_by_what_was_asked_for(asked: list[tuple[float, float, float]], room: tuple[int, int, int]) -> None:
     """Every camera asks for clearly more than its share, and could use it: then all shares are in proportion."""
-    at_once, ahead = room
+    at_once, ahead, _ = room
     prepare_s, weights = 0.002 * ahead, sum(fps for fps, _, _ in asked)
     cams = [Cam(fps, much * at_once / weights, prepare_s, phase=phase) for fps, much, phase in asked]
     entitled = [at_once * cam.fps / weights for cam in cams]
     possible = [cam.call_s / (cam.call_s + cam.after_s + prepare_s) for cam in cams]  # of a call's core, by one worker
     assume(all(share <= 0.7 * most for share, most in zip(entitled, possible, strict=True)))
     seconds = max(50 * cam.call_s / share for share, cam in zip(entitled, cams, strict=True))
-    crowd = after_a_while(cams, at_once, ahead, seconds)
+    crowd = after_a_while(cams, *room, seconds)
     assert alike([crowd.used_s[index] / cam.fps for index, cam in enumerate(cams)])
 
 
@@ -72,8 +73,8 @@ def test_where_there_is_enough_everybody_gets_every_frame(asked: list[tuple[floa
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(FPS, CALLS, PHASES), min_size=2, max_size=6), st.sampled_from([(1, 0), (2, 0), (1, 1)]))
-def test_nobody_starves(asked: list[tuple[float, float, float]], room: tuple[int, int]) -> None:
+@given(st.lists(st.tuples(FPS, CALLS, PHASES), min_size=2, max_size=6), st.sampled_from(ROOMS))
+def test_nobody_starves(asked: list[tuple[float, float, float]], room: tuple[int, int, int]) -> None:
     """However different they are, nobody waits longer than its own share of turns and one call of every other camera."""
     crowd = after_a_while([Cam(fps, call_s, phase=phase) for fps, call_s, phase in asked], *room)
     assert crowd.most_inside <= sum(room)
@@ -89,6 +90,43 @@ def test_a_slow_model_pays_with_its_own_frames() -> None:
     crowd = after_a_while([heavy, *light])
     assert alike([float(crowd.used_s[index]) for index in range(4)])
     assert crowd.served[1] > 9 * crowd.served[0]
+
+
+def test_quick_calls_go_between_slow_ones_that_began_for_want_of_others() -> None:
+    """A CPU can be taken from a call; without that, two slow models on two cores keep everybody waiting."""
+    cams = [Cam(10, 0.2), Cam(10, 0.2, phase=0.4), Cam(10, 0.008), Cam(10, 0.008, phase=0.3)]
+    waited = fractions(after_a_while(cams, 2))
+    between = after_a_while(cams, 2, 0, 2)
+    assert max(waited[2:]) < 0.6
+    assert min(fractions(between)[2:]) > 0.99
+    assert alike([between.used_s[0], between.used_s[1]])
+    assert sum(between.used_s.values()) > 0.95 * 2 * LONG_S
+    assert between.most_inside <= 4
+
+
+def test_calls_of_one_model_never_go_between_each_other() -> None:
+    crowd = after_a_while([Cam(fps, 0.03, phase=0.23 * number) for number, fps in enumerate((2, 5, 10, 20))], 1, 0, 2)
+    assert crowd.most_inside == 1
+
+
+def test_who_is_interrupted_is_not_charged_for_it() -> None:
+    turns = Turns(1, 0, 1)
+    for name in ("slow", "quick"):
+        turns.join(name, 10.0)
+        turns.ask(name, 0.0)
+        assert turns.begin(0.0) == [name]
+        turns.done(name, 0.0, 0.0, more=False)
+    turns.ask("slow", 0.0)
+    turns.begin(0.0)
+    turns.done("slow", 1.0, 1.0, more=False)
+    turns.ask("slow", 1.0)
+    assert turns.begin(1.0) == ["slow"]
+    turns.ask("quick", 1.2)
+    assert turns.begin(1.2) == ["quick"]
+    turns.done("quick", 1.4, 0.2, more=False)
+    turns.done("slow", 2.2, 1.2, more=False)
+    assert turns.members["quick"].cost_s == pytest.approx(0.1)
+    assert turns.members["slow"].cost_s == pytest.approx(1.1)
 
 
 def test_on_two_cores_a_slow_model_does_not_touch_the_others() -> None:

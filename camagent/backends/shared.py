@@ -96,8 +96,8 @@ SHELF = Shelf()
 
 
 def may_share(factory: object, options: BackendOptions) -> bool:
-    """Whether it says so."""
-    return isinstance(factory, Shareable) and factory.shareable(options)
+    """Whether it says so itself: a class that builds on another's word may keep what the other does not."""
+    return isinstance(factory, Shareable) and "shareable" in vars(factory) and factory.shareable(options)
 
 
 def hold_backend(name: str, model: bytes, options: BackendOptions) -> Backend:

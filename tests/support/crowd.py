@@ -32,6 +32,7 @@ class Crowd:
     cams: Sequence[Cam]
     calls_at_once: int = 1
     ahead: int = 0
+    between: int = 0  # cores are shared by all calls then, as a system does
     now: float = 0.0
     served: Counter[int] = field(default_factory=Counter)
     used_s: dict[int, float] = field(default_factory=dict)
@@ -39,13 +40,16 @@ class Crowd:
     most_inside: int = 0
 
     def __post_init__(self) -> None:
-        self._turns = Turns(self.calls_at_once, self.ahead)
+        self._turns = Turns(self.calls_at_once, self.ahead, self.between)
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
         self._box = dict.fromkeys(range(len(self.cams)), 0)
         self._free = dict.fromkeys(range(len(self.cams)), True)  # its worker waits for a frame
         self._asked: dict[int, float] = {}
-        self._calling = 0
+        self._left: dict[int, float] = {}  # of the calls that go on, seconds of a core
+        self._since: dict[int, float] = {}  # when they began
+        self._seen = 0.0  # until when these are right
+        self._news = 0
         self._ready: deque[int] = deque()
         for index, cam in enumerate(self.cams):
             self._turns.join(str(index), cam.fps)
@@ -100,17 +104,36 @@ class Crowd:
         self._call()
 
     def _call(self) -> None:
-        while self._ready and self._calling < self.calls_at_once:
+        self._work()
+        while self._ready and len(self._left) < self.calls_at_once + self.between:
             index = self._ready.popleft()
-            self._calling += 1
-            self._at(self.now + self.cams[index].call_s, partial(self._called, index))
+            self._left[index], self._since[index] = self.cams[index].call_s, self.now
+        self._news += 1
+        if self._left:
+            self._at(self.now + min(self._left.values()) / self._speed, partial(self._called, self._news))
 
-    def _called(self, index: int) -> None:
+    @property
+    def _speed(self) -> float:
+        """Of each call."""
+        return min(1.0, self.calls_at_once / len(self._left))
+
+    def _work(self) -> None:
+        if self._left:
+            done = (self.now - self._seen) * self._speed
+            self._left = {index: left - done for index, left in self._left.items()}
+        self._seen = self.now
+
+    def _called(self, news: int) -> None:
+        """The call that was to end first ends, unless another has begun or ended since that was said."""
+        if news != self._news:
+            return
+        self._work()
+        index = min(self._left, key=lambda one: self._left[one])
+        del self._left[index]
         cam = self.cams[index]
-        self._calling -= 1
-        spent = cam.prepare_s + cam.call_s
         self.served[index] += 1
-        self.used_s[index] += spent
+        self.used_s[index] += cam.prepare_s + cam.call_s
+        spent = cam.prepare_s + self.now - self._since.pop(index)
         self._turns.done(str(index), self.now, spent, more=bool(self._box[index]))
         self._at(self.now + cam.after_s, partial(self._back, index))
         self._call()
