@@ -132,6 +132,9 @@ class Turns:
         """Gives every free turn to the lowest mark; returns the cameras whose turn begins."""
         begun: list[str] = []
         kept: list[Member] = []
+        if not any(member.place is Place.WAITING for member in self.members.values()):
+            self._note_kept(kept, now)
+            return begun
         taken = sum(member.place is Place.INSIDE for member in self.members.values())
         for member in sorted(self._present(now), key=lambda member: (member.mark, member.order)):
             if not self._is_free(taken, member):
@@ -191,9 +194,9 @@ class Turns:
 
     def _note_kept(self, kept: Sequence[Member], now: float) -> None:
         """A place is kept at others' cost where somebody goes on waiting."""
-        left_out = any(member.place is Place.WAITING for member in self.members.values())
+        left_out = bool(kept) and any(member.place is Place.WAITING for member in self.members.values())
         for member in self.members.values():
             if left_out and member in kept:
                 member.kept_since = now if member.kept_since is None else member.kept_since
-            else:
+            elif member.kept_since is not None:
                 member.stop_keeping(now)

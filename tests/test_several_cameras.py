@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -21,6 +23,7 @@ from tests.support.broker import Broker
 from tests.support.bundles import blob_model, make_unsigned
 from tests.support.camera import Clips, RtspCamera
 from tests.support.heavy import heavy_blobs, rounds_for, weighty_blobs
+from tests.support.plugin import install_failing_backends
 from tests.support.rknn_models import rknn_file
 
 CORES = len(os.sched_getaffinity(0))
@@ -192,6 +195,23 @@ def test_cameras_share_an_npu_too(tmp_path: Path, clip: Path, run: Callable[...,
     seen = Seen(listener, ASKED)
     assert settles(lambda: alike(seen.fractions)), seen.fractions
     assert max(seen.fractions.values()) < 0.8, "it was not overloaded"
+
+
+@pytest.mark.full(seconds=40)
+def test_a_device_that_hangs_does_not_stop_the_cpu_and_the_watchdog_names_who_is_in_the_call(
+    tmp_path: Path, clip: Path, run: Callable[..., tuple[Agent, Listener]]
+) -> None:
+    plugin = install_failing_backends(tmp_path / "plugin")
+    on_cpu = unsigned(tmp_path, "cpu", blob_model())
+    on_device = unsigned(tmp_path, "device", blob_model(), artifacts=[{"path": "model.onnx", "backend": "hanger"}])
+    asked = dict.fromkeys(("steady", "first", "second"), 10.0)
+    agent, listener = run(sections(dict.fromkeys(asked, on_device) | {"steady": on_cpu}, clip, asked), PYTHONPATH=plugin)
+    assert agent.process is not None
+    assert agent.process.wait(90) == -signal.SIGABRT
+    seen = {name: listener.bodies(f"{name}/detections") for name in asked}
+    last = max(body["time"] for name in ("first", "second") for body in seen[name])
+    assert len([body for body in seen["steady"] if body["time"] > last]) > 40, "it went on while the device hung"
+    assert re.search(r"watchdog: (first|second)-worker: an inference has not come back", agent.log.read_text())
 
 
 def test_cameras_of_one_model_open_it_once(tmp_path: Path, clip: Path, run: Callable[..., tuple[Agent, Listener]]) -> None:
