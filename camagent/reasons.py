@@ -87,7 +87,8 @@ def _model(facts: CameraFacts) -> Finding | None:
         return None
     if window.errors:
         return Finding("inference-failing", f"the model failed on all of {window.errors} frames in {window.seconds:.0f} s")
-    return _starting(facts) or Finding("no-frames", f"no frame reached the model in {window.seconds:.0f} s")
+    none = Finding("no-frames", f"no frame reached the model in {window.seconds:.0f} s")
+    return _starting(facts) or _crowded(facts) or none
 
 
 def _picture(facts: CameraFacts) -> Finding | None:
