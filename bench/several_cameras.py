@@ -49,6 +49,7 @@ class Scene:
 
 
 SCENES = (
+    Scene("One camera alone: a model of 8 ms", {"a": (10, "quick")}),
     Scene("Enough for all: one model of 8 ms, 37 frames a second", {
         "a": (2, "quick"), "b": (5, "quick"), "c": (10, "quick"), "d": (20, "quick")}),
     Scene("Too much: one model of 80 ms, 37 frames a second", {

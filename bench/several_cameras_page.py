@@ -66,8 +66,13 @@ def _table(title: str, trees: Sequence[str], readings: Readings) -> list[str]:
             cells += [f"{fps:.1f} ({fps / camera.asked:.0%})", f"{median(one.p50 for one in of_it):.0f}"]
             cells.append(f"{median(one.p99 for one in of_it):.0f}")
         lines.append("| " + " | ".join(cells) + " |")
-    together = (f"{tree} {median(reading.cores for reading in readings[title, tree]):.2f}" for tree in trees)
-    return [*lines, "", f"Cores in use: {', '.join(together)}."]
+    together = (f"{tree} {_cpu(readings[title, tree])}" for tree in trees)
+    return [*lines, "", f"CPU of the whole agent: {'; '.join(together)}."]
+
+
+def _cpu(readings: Sequence[Reading]) -> str:
+    per_frame = median(one.cores / max(sum(camera.fps for camera in one.cameras.values()), 1e-9) for one in readings)
+    return f"{median(one.cores for one in readings):.2f} cores, {per_frame * 1e3:.1f} ms per frame"
 
 
 def _memory(trees: Sequence[str], readings: Readings, weights_mib: int) -> list[str]:

@@ -21,4 +21,5 @@ def test_medians_shares_and_memory_are_told_for_both_agents() -> None:
     assert "| before | 100 | 250 | 50.0 |" in lines
     assert "| now | 100 | 109 | 3.0 |" in lines
     assert any("8.9 µs" in line and "12.1 µs" in line for line in lines)
+    assert "CPU of the whole agent: before 1.50 cores, 625.0 ms per frame; now 1.50 cores, 250.0 ms per frame." in lines
     assert lines[0].startswith("Medians over 3 rounds")
