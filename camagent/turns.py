@@ -54,7 +54,7 @@ class Member:
     def stop_keeping(self, now: float) -> None:
         """Whoever keeps others waiting pays for it."""
         if self.kept_since is not None:
-            self.charge(max(0.0, now - self.kept_since))
+            self.charge(max(0.0, min(now, self.kept_until) - self.kept_since))
         self.kept_since = None
 
     def note_gap(self, now: float) -> None:
