@@ -22,7 +22,7 @@ from camagent.announcing import Announcer
 from camagent.backends import BackendOptions, bar_devices
 from camagent.bodies import AgentHealthBody, BundleStateBody, encode
 from camagent.bundles import Bundles, with_waiting
-from camagent.camera import CameraRunner, Surroundings
+from camagent.camera import CameraRunner
 from camagent.cameras import Cameras
 from camagent.clock import Clock, StepWatch, SystemClock
 from camagent.config import Config
@@ -44,8 +44,10 @@ from camagent.outbox import Outbox
 from camagent.owner import Owner, acquire
 from camagent.stage import Wake
 from camagent.standing import status_line
+from camagent.surroundings import Surroundings
 from camagent.trace import Trace
 from camagent.vigil import Vigil
+from camagent.waiting_line import Lines
 
 log = logging.getLogger("camagent")
 
@@ -86,6 +88,7 @@ class Agent:
         )  # fmt: skip
         self.views = Views(self.clock.monotonic)
         self.kept = KeptTopics(self.owner, self.topics, lambda message: self.mqtt.send(message), self.clock.monotonic)  # noqa: PLW0108
+        self.lines = Lines()
         self.cameras = Cameras(self.owner, self.clock, self._surroundings)
         self.outbox = Outbox(
             self.config.agent.state_dir, self.owner.run_dir, self.config.mqtt, self.clock, self.cameras.outcome
@@ -269,6 +272,7 @@ class Agent:
             run_dir=self.owner.run_dir,
             keep=self.kept.keep,
             describe=self._describer.see,
+            lines=self.lines,
         )
 
     def _note_frame(self, camera: str, result: Result) -> None:
