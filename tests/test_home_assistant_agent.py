@@ -126,6 +126,26 @@ def test_switch_and_button_work_through_what_was_announced(
     assert entities(home), "a stopped agent stays announced"
 
 
+def test_every_count_that_is_published_is_announced_and_no_other(
+    tmp_path: Path, made: tuple[Path, Path], broker: Broker, home: Subscriber
+) -> None:
+    with Agent(tmp_path, broker.port, camera(made[1], made[0], fps=5.0) + ZONE, more=ON):
+        wait_for(lambda: seen() <= entities(home), 30)
+
+        def published() -> set[str]:
+            return {topic for topic, payload in list(home.got) if payload.startswith(b'{"schema":"camagent.count/1"')}
+
+        announced = {one["state_topic"] for key, one in singles(last(home)).items() if key.endswith((".seen", ".number"))}
+        wait_for(lambda: published() == announced, 20, "topics")
+
+        def words(key: str) -> set[str]:
+            one = singles(last(home))[key]
+            return {rendered(one["value_template"], payload) for payload in home.on(one["state_topic"])}
+
+        wait_for(lambda: "ON" in words("front.count.ball.seen") and "ON" in words("front.zone.gate.box.seen"), 20)
+        assert words("front.count.ball.number") <= {"0", "1"}
+
+
 def test_what_changes_is_told_and_what_is_gone_is_removed(
     tmp_path: Path, made: tuple[Path, Path], broker: Broker, home: Subscriber
 ) -> None:

@@ -133,6 +133,8 @@ def test_an_agent_lives_in_it(release: Release, python: Path, tmp_path: Path, br
         home.wait("binary_sensor.cam_01_front_online", "on")
         home.wait("binary_sensor.cam_01_back_online", "on")
         home.wait("switch.cam_01_front_detection", "on")
+        home.wait("binary_sensor.cam_01_front_ball", "on", 60)
+        home.wait("sensor.cam_01_front_gate_box_count", "1", 60)
         for service, state in (("turn_off", "off"), ("turn_on", "on")):
             home.call("switch", service, "switch.cam_01_front_detection")
             home.wait("switch.cam_01_front_detection", state)
