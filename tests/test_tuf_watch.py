@@ -119,7 +119,7 @@ def test_a_refused_version_is_not_fetched_again_until_another_is_listed(shop: Sh
     watch = shop.watch()
     wait_until(lambda: shop.running() == "1.0.0")
     shop.publish("1.1.0", gain=0)  # signed, and sees nothing on its golden picture
-    wait_until(lambda: watch.facts()["taken"]["blobs"]["outcome"] == "GOLDEN_FAILED")
+    wait_until(lambda: watch.facts()["taken"].get("blobs", {}).get("outcome") == "GOLDEN_FAILED")
     assert watch.facts()["taken"]["blobs"]["refusal"]["fix"]
     assert watch.facts()["problem"] is None, "nothing is wrong with the repository"
     asked = shop.targets_asked()
