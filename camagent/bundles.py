@@ -92,7 +92,7 @@ class Bundles:
 
     def repository(self, url: str, stop: threading.Event, *, ca_file: Path | None = None) -> Repository:
         """A TUF repository on behalf of this agent. Raises ConfigError for an address that is none."""
-        from camagent.integrations.counter import open_repository  # noqa: PLC0415  tuf's client, for those who use it
+        from camagent.fetching import open_repository  # noqa: PLC0415  tuf's client, for those who use it
 
         return open_repository(self, url, stop, ca_file=ca_file)
 

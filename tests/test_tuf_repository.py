@@ -23,8 +23,7 @@ from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timest
 from tuf.api.serialization.json import JSONSerializer
 from tuf.ngclient import Updater  # type: ignore[attr-defined]
 
-from camagent import cli, vitals
-from camagent.integrations import counter
+from camagent import cli, fetching, vitals
 from firmware_pkg.order import Limits
 from firmware_pkg.publish import Changes, Publication, Signers
 from firmware_pkg.publish import publish as make
@@ -154,7 +153,7 @@ class Scene:
 @pytest.fixture
 def scene(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     monkeypatch.setattr(vitals, "clock_synchronised", lambda: True)  # the kernel's word: it differs from machine to machine
-    monkeypatch.setattr(counter, "LIMITS", QUICK)
+    monkeypatch.setattr(fetching, "LIMITS", QUICK)
     (tmp_path / "root.json").write_bytes(first_root().data)
     camera = '[[camera]]\nname = "front"\nurl = "x.mp4"\nbundle = "blobs"\n'
     agent = f'[agent]\nid = "cam-01"\nstate_dir = "{tmp_path}/state"\ntrust = "{tmp_path}/root.json"\ndevice = "rk3568"\n'
@@ -623,7 +622,7 @@ def test_a_name_that_leads_to_this_machine_is_not_asked(scene: Scene) -> None:
 def test_slow_is_over_within_its_time(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """The deadline holds for the whole of a file, whatever trickles in."""
     scene.publish("1.0.0")
-    monkeypatch.setattr(counter, "LIMITS", Limits(total_s=0.5, rate=1, window_s=60, first_tries=0))
+    monkeypatch.setattr(fetching, "LIMITS", Limits(total_s=0.5, rate=1, window_s=60, first_tries=0))
     scene.server.faults["timestamp.json"] = dripping
     begun = time.monotonic()
     scene.refused("DOWNLOAD_FAILED", "reason = deadline", exit_code=3)

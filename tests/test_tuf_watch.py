@@ -14,12 +14,11 @@ from typing import Any
 
 import pytest
 
-from camagent import config_file, vitals
+from camagent import config_file, fetching, vitals
 from camagent.bundles import Bundles, open_alone
 from camagent.clock import SystemClock
 from camagent.config_check import check
 from camagent.errors import ConfigError
-from camagent.integrations import counter
 from camagent.integrations.tuf_repo import Repository
 from camagent.integrations.tuf_watch import AGAIN_S, TufWatch
 from camagent.service import Origin
@@ -84,7 +83,7 @@ def looks(watch: TufWatch, more: int = 2) -> None:
 @pytest.fixture
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
     monkeypatch.setattr(vitals, "clock_synchronised", lambda: True)
-    monkeypatch.setattr(counter, "LIMITS", QUICK)
+    monkeypatch.setattr(fetching, "LIMITS", QUICK)
     (tmp_path / "root.json").write_bytes(first_root().data)
     agent = f'[agent]\nid = "cam-01"\nstate_dir = "{tmp_path}/state"\ntrust = "{tmp_path}/root.json"\n'
     camera = '[[camera]]\nname = "front"\nurl = "x.mp4"\nbundle = "blobs"\n'
