@@ -97,9 +97,11 @@ def main() -> None:
     """Runs, measures, writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--agents", type=int, default=10)
-    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--seconds", type=float, default=60.0, help=f"at least {2 * HEALTH_S:.0f}, for each to tell its health")
     parser.add_argument("--write", type=Path)
     args = parser.parse_args()
+    if args.seconds < 2 * HEALTH_S:
+        parser.error(f"--seconds must be at least {2 * HEALTH_S:.0f}")
     with tempfile.TemporaryDirectory() as name:
         kinds, bundle_bytes = measure(Path(name), args.agents, args.seconds)
     text = "\n".join((*measured(kinds, args.agents, args.seconds), "", *steady(kinds), "", *spread(bundle_bytes)))
