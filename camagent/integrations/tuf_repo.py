@@ -36,7 +36,7 @@ WAIT_S = 5.0  # for a look that is going on
 
 
 class Camera(Protocol):
-    """What is asked of the agent: bundles.Bundles, by way of `Bundles.counter`."""
+    """What is asked of the agent: bundles.Bundles, by way of fetching.Counter."""
 
     def roots(self) -> tuple[TrustRoot, ...]:
         """All that are known."""
