@@ -18,18 +18,23 @@ from typing import Any
 import msgspec
 
 from camagent import __version__, npu, vitals
+from camagent.announcing import Announcer
 from camagent.backends import BackendOptions, bar_devices
 from camagent.bodies import AgentHealthBody, BundleStateBody, encode
 from camagent.bundles import Bundles, with_waiting
-from camagent.camera import CameraRunner, Surroundings
+from camagent.camera import CameraRunner
 from camagent.cameras import Cameras
 from camagent.clock import Clock, StepWatch, SystemClock
 from camagent.config import Config
 from camagent.config_check import check, require_same_owner
 from camagent.config_file import Loaded, load
+from camagent.describing import Describer
 from camagent.errors import CodedError, StateError, UsageError, printable
 from camagent.frame import Result
+from camagent.happenings import ends_of_the_last_life
 from camagent.health import Finding
+from camagent.inbox import Inbox
+from camagent.kept_topics import KeptTopics
 from camagent.messages import Message, Topics
 from camagent.models import UsableBundle
 from camagent.mqtt import MqttClient
@@ -39,6 +44,7 @@ from camagent.outbox import Outbox
 from camagent.owner import Owner, acquire
 from camagent.stage import Wake
 from camagent.standing import status_line
+from camagent.surroundings import Surroundings
 from camagent.trace import Trace
 from camagent.vigil import Vigil
 from camagent.waiting_line import Lines
@@ -81,13 +87,18 @@ class Agent:
             seen=self.owner.command_ids, remember=self._remember_commands,
         )  # fmt: skip
         self.views = Views(self.clock.monotonic)
+        self.kept = KeptTopics(self.owner, self.topics, lambda message: self.mqtt.send(message), self.clock.monotonic)  # noqa: PLW0108
         self.lines = Lines()
         self.cameras = Cameras(self.owner, self.clock, self._surroundings)
         self.outbox = Outbox(
             self.config.agent.state_dir, self.owner.run_dir, self.config.mqtt, self.clock, self.cameras.outcome
         )
         self._previous = self.outbox.previous()
+        self.home = Announcer(self.config, self.topics, self.clock, self.cameras, client=lambda: self.mqtt, errors=self._errors)
+        self._describer = Describer(self.config, self.topics, self.clock, lambda message: self.mqtt.send(message))  # noqa: PLW0108
+        self._inbox = Inbox(self.topics, self.cameras, self.orders, self.bundles, self.home)
         self.web_facts: Callable[[], Mapping[str, Any]] = dict  # what the web server says of itself
+        self.fleet_facts: Callable[[], Mapping[str, Any]] = dict  # what fetches bundles by itself says
         self.on_reload: Callable[[Config], None] = lambda _: None  # the servers follow the configuration too
         self.before_ready: Callable[[], None] = lambda: None  # whoever hears of readiness may ask at once
         self.check_also: Callable[[Config], None] = lambda _: None  # and may say no to it. Raises ConfigError
@@ -99,6 +110,9 @@ class Agent:
         self.vigil.start()
         try:
             self.bundles.live.recover()
+            for message in ends_of_the_last_life(self.owner.run_dir, self.topics, self.clock.wall()):
+                self.mqtt.send(message)
+            self.kept.drop_all_but([camera.name for camera in self.config.camera])
             self._connect()
             self._note_bundles()
             self.before_ready()
@@ -161,6 +175,7 @@ class Agent:
             },
             web=dict(self.web_facts()),
             watchdog=dict(self.vigil.facts()),
+            fleet=dict(self.fleet_facts()),
             errors=dict(self._errors + Counter({"COMMAND_RETAINED": self.mqtt.snapshot().commands_retained})),
         )
 
@@ -181,14 +196,15 @@ class Agent:
         self._config_error = None
         old, self.loaded, self.config = self.config, loaded, loaded.config
         self.bundles.follow(self.config)
+        self.home.follow(self.config)
+        self._describer.follow(self.config)
         if old.mqtt != self.config.mqtt:
             self._disconnect()
             self._connect_anew()
         everything = (old.onnx, old.mqtt, old.agent) != (self.config.onnx, self.config.mqtt, self.config.agent)
         for name in self.cameras.match(self.config.camera, all_anew=everything):
-            for word in ("health", "available", "detect"):
-                self.mqtt.send(Message(self.topics.of_camera(name, word), b"", 1, retain=True))
-        self._subscribe()
+            self.kept.drop(name)
+        self._inbox.listen(self.config, self.mqtt)
         self.on_reload(self.config)
         log.info("reload: %d cameras, configuration %s", len(self.cameras), self.loaded.digest[:12])
 
@@ -209,6 +225,9 @@ class Agent:
         self.cameras.obey()
         self.cameras.revive()
         self._watch_trials()
+        if code := self.kept.tick(self.mqtt.answer_on):
+            self._errors[code] += 1
+        self.home.tick()
         if self.bundles.tester is not None:
             self.bundles.tester.tick()
         due = stepped or self.clock.monotonic() >= self._next_health
@@ -250,6 +269,9 @@ class Agent:
             watchdog=self.vigil.watchdog,
             lives=self.vigil.lives,
             view=self.views.of,
+            run_dir=self.owner.run_dir,
+            keep=self.kept.keep,
+            describe=self._describer.see,
             lines=self.lines,
         )
 
@@ -328,7 +350,7 @@ class Agent:
     def _connect(self) -> None:
         self.vigil.watchdog.watch(self.mqtt.pulse)
         self.mqtt.start()
-        self._subscribe()
+        self._inbox.listen(self.config, self.mqtt)
 
     def _disconnect(self) -> None:
         self.mqtt.stop(DRAIN_S)
@@ -340,6 +362,8 @@ class Agent:
         self._connect()
         self._note_bundles()
         self.cameras.tell_anew()
+        self.kept.tell_anew()
+        self.home.tell_anew()
         if self.bundles.tester is not None:
             self.bundles.tester.tell_anew()
 
@@ -348,24 +372,9 @@ class Agent:
         self._errors["NETWORK_DIED"] += 1
         self._network_dead = True
 
-    def _subscribe(self) -> None:
-        names = [camera.name for camera in self.config.camera] if "detect" in self.config.commands.allow else []
-        topics = [self.topics.of_camera(name, "cmd", "detect") for name in names]
-        topics += [self.topics.of_agent("cmd", kind) for kind in ("bundle", "selftest") if kind in self.config.commands.allow]
-        self.mqtt.subscribe([*topics, *(self._group_topics() if "bundle" in self.config.commands.allow else ())])
-
-    def _group_topics(self) -> list[str]:
-        return [self.topics.of_group(name, "cmd", "bundle") for name in self.config.fleet.groups]
-
     def _command(self, topic: str, payload: bytes) -> None:
-        """A command arrived, in the network thread: it is only noted, other threads obey."""
-        if topic == self.topics.of_agent("cmd", "bundle") or topic in self._group_topics():
-            self.orders.note(payload)
-        if topic == self.topics.of_agent("cmd", "selftest") and self.bundles.tester is not None:
-            self.bundles.tester.order(payload)
-        for camera in self.config.camera:
-            if topic == self.topics.of_camera(camera.name, "cmd", "detect"):
-                self.cameras.note_command(camera.name, payload)
+        """Something came in, in the network thread: it is only noted, other threads obey."""
+        self._inbox.hear(topic, payload)
         self._wake.set()
 
     def _shut_down(self) -> None:

@@ -123,6 +123,42 @@ class ClassificationBody(Body, frozen=True, kw_only=True):
     input: str | UnsetType = UNSET
 
 
+class EventObject(msgspec.Struct, frozen=True, kw_only=True):
+    """One object over time, in Frigate's field names, as it was in one frame."""
+
+    id: str  # <seconds since 1970>-<random>, never used twice
+    label: str
+    score: float  # of this frame
+    top_score: float  # best so far
+    box: Box
+    box_norm: Box
+    start_time: float  # of the frame that made it certain
+    end_time: float | None  # null while it is there
+    frame_time: float  # of the newest frame that shows it
+    current_zones: tuple[str, ...]
+    entered_zones: tuple[str, ...]  # in the order in which it first entered them
+    stationary: bool
+    has_snapshot: bool  # a picture of it was published on `<camera>/snapshot`
+
+
+class EventBody(Body, frozen=True, kw_only=True):
+    """`<camera>/events`: an object appears, changes or is gone. `before` is the `after` of the message before."""
+
+    camera: str
+    type: Literal["new", "update", "end"]
+    before: EventObject
+    after: EventObject
+
+
+class CountBody(Body, frozen=True, kw_only=True):
+    """`<camera>/count/<slug>` and `<camera>/zone/<zone>/<slug>`: how many objects of a label are there now."""
+
+    camera: str
+    label: str
+    count: int
+    zone: str | UnsetType = UNSET
+
+
 class HealthModel(msgspec.Struct, frozen=True, kw_only=True):
     """The model that looks at this camera."""
 
@@ -194,6 +230,7 @@ class AgentHealthBody(Body, frozen=True, kw_only=True):
     web: dict[str, Any] = {}
     watchdog: dict[str, Any] = {}  # why it ended the life before this one, early deaths in a row, calls that hung in the NPU
     npu: dict[str, Any] = {}  # SoC, cores, load, frequency, temperature, driver; empty where there is none, null where not told
+    fleet: dict[str, Any] = {}  # where bundles come from by themselves: the last look, what was seen and taken, what went wrong
     errors: dict[str, int] = {}
     probe: bool | UnsetType = UNSET
 
@@ -242,6 +279,8 @@ BODIES: Mapping[str, type[Body]] = {
     "camagent.detections/1": DetectionsBody,
     "camagent.segmentation/1": SegmentationBody,
     "camagent.classification/1": ClassificationBody,
+    "camagent.events/1": EventBody,
+    "camagent.count/1": CountBody,
     "camagent.camera-health/1": CameraHealthBody,
     "camagent.health/1": AgentHealthBody,
     "camagent.detect/1": DetectBody,

@@ -5,21 +5,18 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 
-from camagent.backends import BackendOptions
 from camagent.bodies import CameraHealthBody, DetectBody, encode
-from camagent.camera_facts import model_facts, picture_facts, source_facts, turns_facts
-from camagent.clock import Clock
 from camagent.config import Camera
-from camagent.errors import BackendError, CodedError, printable
+from camagent.errors import BackendError, printable
 from camagent.frame import Classes, Detections, Frame, Outcome, Part, Prepared, Result, outcome_parts
+from camagent.happenings import Happenings, Outlet
 from camagent.health import CameraCounters, Finding, State
-from camagent.lives import Lives
-from camagent.messages import Author, Message, Topics, body_of, message_of
+from camagent.health_facts import model_facts, picture_facts, source_facts, turns_facts
+from camagent.messages import Author, Message, body_of, message_of
 from camagent.model_holder import IDLE_S, Habits, Loaded, ModelHolder
 from camagent.models import UsableBundle, is_path
-from camagent.onlookers import Errands, Shown, View
+from camagent.onlookers import Errands, Shown
 from camagent.picture_check import PictureCheck
 from camagent.reader import Reader
 from camagent.reasons import CameraFacts, reason
@@ -27,11 +24,12 @@ from camagent.slot import Slot
 from camagent.sources import SourceStatus, Tap, is_url
 from camagent.stage import Stage
 from camagent.steps import RLE
+from camagent.surroundings import Surroundings, Switch
 from camagent.track import Tracker
 from camagent.trial import unworkable
 from camagent.vitals import rss_bytes
-from camagent.waiting_line import Guest, Lines, Pass
-from camagent.watchdog import Durations, Watchdog
+from camagent.waiting_line import Guest, Pass
+from camagent.watchdog import Durations
 from firmware_pkg.errors import TrialFailed
 
 log = logging.getLogger("camagent")
@@ -41,43 +39,16 @@ HANDING_OVER_S = 30.0  # the outbox may wait for a slow disk
 _TAKE_S = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a camera needs of its agent."""
-
-    topics: Topics
-    run: int
-    qos: int
-    options: BackendOptions
-    clock: Clock
-    send: Callable[[Message], None]
-    note_seq: Callable[[str, int, int], None]
-    load_bundle: Callable[[Camera], UsableBundle]
-    tell_failed: Callable[[UsableBundle, CodedError], None]  # the bundle on trial is no good
-    trace: Callable[[str, Result], None]
-    delivery: Callable[[str], Finding | None]  # why messages do not arrive, given what became of the newest one
-    watchdog: Watchdog
-    lives: Lives
-    view: Callable[[str], View]
-    lines: Lines
-
-
-@dataclass(frozen=True, slots=True)
-class Switch:
-    """The detect switch: set over MQTT, kept over restarts."""
-
-    on: bool
-    since: float
-    by: str
-
-
 class CameraRunner:
     """Runs one camera until `stop`. Threads: reader and worker; every other method may be called from any thread."""
 
     def __init__(
         self, camera: Camera, around: Surroundings, switch: Switch, next_seq: Callable[[], int], track_ids: Iterator[int]
     ) -> None:
-        """Opens nothing yet. Raises ConfigError or InputError for a source that cannot be."""
+        """Opens nothing yet. Raises ConfigError or InputError for a source that cannot be.
+
+        `next_seq` and `track_ids` outlive this runner: their numbers are used once in a run.
+        """
         self.camera = camera
         self.counters = CameraCounters(around.clock.monotonic, camera.fps)
         self.switch = switch
@@ -89,8 +60,6 @@ class CameraRunner:
         self._check = PictureCheck([mask.polygon for mask in camera.mask], camera.fps)
         self._began = around.clock.monotonic()
         self._has_seen: Loaded | None = None  # the model that has found something here
-        self._tracker = Tracker(track_ids)
-        self._followed: Loaded | None = None  # the model whose objects it follows
         habits = Habits(
             around.topics.agent, around.run, around.options, around.clock, around.load_bundle, around.tell_failed,
             around.watchdog, around.lives, around.lines,
@@ -100,6 +69,8 @@ class CameraRunner:
         self.errands: Errands[Loaded] = Errands()
         self._view = around.view(camera.name)
         self._private = [mask.polygon for mask in camera.mask]
+        outlet = Outlet(around.topics, around.clock, around.send, around.run_dir, around.keep)
+        self._happenings = Happenings(camera, Tracker(track_ids), outlet, self.counters)
         self._reader = Reader(camera, around.clock, self._slot, around.watchdog, died=self._died, errors=self.counters.errors)
         self._worker = Stage(f"{camera.name}-worker", self._work, self._died)
         self._guest = Guest(
@@ -143,6 +114,11 @@ class CameraRunner:
         self.switch = switch
         self.publish_switch()
 
+    def tell_anew(self) -> None:
+        """Any thread: a new MQTT client knows no retained state."""
+        self._happenings.tell_anew()
+        self.publish_switch()
+
     def publish_switch(self) -> None:
         """The retained `detect` state."""
         topics, name = self._around.topics, self.camera.name
@@ -157,9 +133,14 @@ class CameraRunner:
         self._reader.watch(tap)
 
     @property
+    def loaded(self) -> Loaded | None:
+        """Its model; None while there is none."""
+        return self._models.loaded
+
+    @property
     def bundle(self) -> UsableBundle | None:
         """What its model came out of; None while there is none."""
-        loaded = self._models.loaded
+        loaded = self.loaded
         return loaded.bundle if loaded else None
 
     @property
@@ -248,7 +229,8 @@ class CameraRunner:
         models, pulse = self._models, self._worker.pulse
         try:
             while True:
-                if not models.ready(pulse):
+                self._happenings.turn(looking=self.switch.on)
+                if not self._is_ready():
                     if self._is_ending():
                         return
                     self._wait_for_model(stop)
@@ -261,11 +243,20 @@ class CameraRunner:
                     self._run_errand(models.loaded)
                 if lies_there and not self.switch.on:
                     self._show(self._taken())
-                elif lies_there and models.ready(pulse):
+                elif lies_there and self._is_ready():
                     self._take_turn()
         finally:
             self._guest.leave()
-            models.close(pulse)
+            try:
+                self._happenings.end_all()
+            finally:
+                models.close(pulse)
+
+    def _is_ready(self) -> bool:
+        """Between two frames: whether there is a model. What another one saw has ended."""
+        ready = self._models.ready(self._worker.pulse)
+        self._happenings.attend(self._models.loaded)
+        return ready
 
     def _is_ending(self) -> bool:
         return self._worker.stop.is_set() or self._slot.closed
@@ -324,15 +315,21 @@ class CameraRunner:
             return
         if trial is not None:
             trial.inferred(self.camera.name)
+        self._hand_over(loaded, result)
+
+    def _hand_over(self, loaded: Loaded, result: Result) -> None:
+        """To whoever counts, looks, listens or follows."""
         self.counters.inferred(result.counts, result.latency, result.invalid)
         if result.counts.kept_by_nms:
             self._has_seen = loaded
-        result = self._follow(loaded, result)
+        result = self._happenings.track(result)
         self._around.trace(self.camera.name, result)
-        self._show(frame, result.outcome, loaded.author.labels)
+        self._show(result.frame, result.outcome, loaded.author.labels)
+        self._around.describe(result, loaded.author)
         for part in outcome_parts(result.outcome):
             if self._worth_publishing(part):
                 self._publish(result, part, loaded.author)
+        self._happenings.see(result, loaded.author.labels)
 
     def _run(self, loaded: Loaded, frame: Frame, turn: Pass) -> Result:
         """One inference, within the time that those before it let expect."""
@@ -344,16 +341,6 @@ class CameraRunner:
         if loaded.on_device:
             self._around.lives.good_call()
         return result
-
-    def _follow(self, loaded: Loaded, result: Result) -> Result:
-        """With the tracks of its objects. Another model's classes are other ones: what its predecessor saw ends."""
-        gone = () if loaded is self._followed else self._tracker.flush()
-        self._followed = loaded
-        result = self._tracker.follow(result, sure=loaded.steps.rule.sure_score)
-        if result.tracks is None:
-            return result
-        self.counters.tracked(len(result.tracks.found))
-        return replace(result, tracks=replace(result.tracks, ended=gone + result.tracks.ended)) if gone else result
 
     def _show(self, frame: Frame, outcome: Outcome | None = None, labels: Sequence[str] = ()) -> None:
         """For who looks; without an outcome no model has."""

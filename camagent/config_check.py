@@ -5,7 +5,7 @@ from __future__ import annotations
 from camagent.config import Config
 from camagent.errors import ConfigError
 from camagent.mqtt import Endpoint
-from camagent.orders import prefixes
+from camagent.orders import prefixes, repository_prefix
 from camagent.sources import open_source
 
 
@@ -13,6 +13,7 @@ def check(config: Config) -> None:
     """What `run` would refuse before it starts, without starting anything. Raises ConfigError or InputError."""
     Endpoint.parse(config.mqtt.url)
     prefixes(config)
+    repository_prefix(config)
     for camera in config.camera:
         open_source(camera)
 

@@ -14,8 +14,11 @@ from camagent.bodies import (
     Box,
     ClassArea,
     ClassificationBody,
+    CountBody,
     Detection,
     DetectionsBody,
+    EventBody,
+    EventObject,
     FrameSize,
     LatencyMs,
     ModelRef,
@@ -54,6 +57,7 @@ class Message:
     retain: bool = False
     lane: Literal["events", "detections"] | None = None
     camera: str = ""  # whose counters it belongs to
+    expires_at: float | None = None  # monotonic seconds; a broker that speaks MQTT 5 keeps it no longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,21 @@ def slug(label: str, class_id: int) -> str:
     """A label as one topic level of `[a-z0-9_-]`; `class_<id>` where nothing of it is left."""
     made = re.sub(r"[^a-z0-9_-]+", "_", label.lower()).strip("_")
     return made or f"class_{class_id}"
+
+
+def slugs(labels: Sequence[str]) -> list[str]:
+    """A topic level for every label of a model; where two come to the same, the later one is `class_<id>`."""
+    used: set[str] = set()
+    made = []
+    for index, label in enumerate(labels):
+        name = slug(label, index)
+        if name in used:
+            name = f"class_{index}"
+        while name in used:  # somebody has called a class so
+            name += "_"
+        used.add(name)
+        made.append(name)
+    return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +198,27 @@ def message_of(body: Body, topics: Topics, camera: str, qos: int) -> Message:
             return Message(topics.of_camera(camera, "classification"), encode(body), 1, lane="events", camera=camera)
         case _:
             return Message(topics.of_camera(camera, "segmentation"), encode(body), 0, camera=camera)
+
+
+def event_message(
+    kind: Literal["new", "update", "end"], before: EventObject, after: EventObject, *, topics: Topics, camera: str, now: float
+) -> Message:
+    """One object appears, changes or is gone; the outbox keeps it."""
+    body = EventBody(
+        schema="camagent.events/1", time=now, agent=topics.agent, camera=camera, type=kind, before=before, after=after
+    )
+    return Message(topics.of_camera(camera, "events"), encode(body), 1, lane="events", camera=camera)
+
+
+def count_message(
+    words: Sequence[str], label: str, zone: str | None, count: int, *, topics: Topics, camera: str, now: float
+) -> Message:
+    """How many objects of a label are there, in the picture or in a zone; kept by the broker."""
+    body = CountBody(
+        schema="camagent.count/1", time=now, agent=topics.agent, camera=camera, label=label, count=count,
+        zone=UNSET if zone is None else zone,
+    )  # fmt: skip
+    return Message(topics.of_camera(camera, *words), encode(body), 1, retain=True)
 
 
 def _detection(found: Detections, index: int, frame: Frame, author: Author, rle: RleEncoders) -> Detection:

@@ -68,6 +68,17 @@ class Owner:
         self._state["tested_at"] = at
         _save(self.state_dir, self._state)
 
+    @property
+    def kept_topics(self) -> dict[str, list[str]]:
+        """Topics that the broker keeps for us and that may go, by camera."""
+        kept: dict[str, list[str]] = self._state.get("kept_topics", {})
+        return kept
+
+    def remember_topics(self, kept: dict[str, list[str]]) -> None:
+        """Writes them. Raises StateError when the disk does not take it."""
+        self._state["kept_topics"] = kept
+        _save(self.state_dir, self._state)
+
     def release(self) -> None:
         """Gives the state directory to the next owner."""
         self._lock.close()

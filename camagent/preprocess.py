@@ -138,6 +138,38 @@ def to_pixels(
     return cast("NDArray[np.uint8]", cv2.transform(yuv, _MATRIX[space, span, color]))
 
 
+def jpeg_picture(picture: av.VideoFrame) -> av.VideoFrame:
+    """A copy in JPEG's colours: BT.601 in full range, 4:2:0; of an odd side the last line is left out. No RGB in between.
+
+    Raises ValueError where nothing would be left, av.FFmpegError where the picture cannot be read.
+    """
+    width, height = picture.width & ~1, picture.height & ~1
+    if not width or not height:
+        raise ValueError(f"a picture of {picture.width} x {picture.height} pixels is too small")
+    space, span = Colorspace.ITU601, ColorRange.JPEG
+    if _is_yuv(picture.format.name):
+        space, span = colorspace(picture), ColorRange.JPEG if full_range(picture) else ColorRange.MPEG
+    # one size and one kind of colour: planes are parted, chroma is halved, 10 bits become 8, nothing else
+    plain = VideoReformatter().reformat(
+        picture, format="yuv420p", src_colorspace=space, dst_colorspace=space, src_color_range=span, dst_color_range=span,
+        threads=1,
+    )  # fmt: skip
+    made = av.VideoFrame(width, height, "yuvj420p")
+    y, u, v = (
+        plane_pixels(plane)[: height >> half, : width >> half] for plane, half in zip(plain.planes, (0, 1, 1), strict=True)
+    )
+    to_y, to_u, to_v = (plane_pixels(plane) for plane in made.planes)
+    luma, blue, red = _JPEG_MATRIX[space, span]
+    cv2.addWeighted(u, blue[1], v, blue[2], blue[3], dst=to_u)
+    cv2.addWeighted(u, red[1], v, red[2], red[3], dst=to_v)
+    if not luma[1] and not luma[2]:
+        cv2.convertScaleAbs(y, to_y, luma[0], luma[3])
+        return made
+    shift = cv2.addWeighted(u, luma[1], v, luma[2], 128 + luma[3])  # by a few levels, either way
+    cv2.addWeighted(y, luma[0], cv2.resize(shift, (width, height), interpolation=cv2.INTER_NEAREST), 1.0, -128, dst=to_y)
+    return made
+
+
 def rgb_pixels(frame: Frame, longest: int = 0) -> NDArray[np.uint8]:
     """A frame as RGB (height, width, 3), scaled down to `longest` pixels a side unless that is 0. For people and self-test."""
     share = min(1.0, longest / max(frame.width, frame.height)) if longest else 1.0
@@ -187,10 +219,27 @@ _MATRIX = {
 }
 
 
+def _jpeg_matrix(space: Colorspace, span: ColorRange) -> tuple[tuple[float, ...], ...]:
+    """(3, 4): (Y, U, V) of JPEG = M @ (Y, U, V, 1) of this kind. Through RGB: one matrix forward, JPEG's own back."""
+    forward = np.vstack([_MATRIX[space, span, "rgb"].astype(np.float64), [0, 0, 0, 1]])
+    back = np.linalg.inv(np.vstack([_MATRIX[Colorspace.ITU601, ColorRange.JPEG, "rgb"].astype(np.float64), [0, 0, 0, 1]]))
+    return tuple(tuple(round(float(value), 5) for value in row) for row in (back @ forward)[:3])
+
+
+_JPEG_MATRIX = {
+    (space, span): _jpeg_matrix(space, span) for space in _LUMA_WEIGHTS for span in (ColorRange.MPEG, ColorRange.JPEG)
+}
+
+
 @cache
 def _is_yuv(name: str) -> bool:
     fmt = av.VideoFormat(name)  # asking for its components costs more than the rest of this question, for every frame
     return not fmt.is_rgb and not fmt.has_palette and len(fmt.components) >= 3
+
+
+def plane_pixels(plane: VideoPlane) -> NDArray[np.uint8]:
+    """A plane of bytes as (height, width), to be read and, where its picture is nobody else's, written."""
+    return np.ndarray((plane.height, plane.width), np.uint8, cast("Any", plane), strides=(plane.line_size, 1))
 
 
 def _view(plane: VideoPlane, channels: int) -> NDArray[np.uint8]:

@@ -1,9 +1,10 @@
-"""What people look at: pictures and videos with boxes, masks and classes drawn in. Only `infer` and reports use it."""
+"""What people look at: pictures and videos with boxes, masks and classes drawn in, and the snapshots of events."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +17,7 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from camagent.frame import Classes, ClassMap, Detections, Frame, Outcome, Part, outcome_parts
-from camagent.preprocess import to_pixels
+from camagent.preprocess import jpeg_picture, plane_pixels, to_pixels
 
 _PALETTE = (
     (60, 76, 231), (219, 152, 52), (113, 204, 46), (15, 196, 241), (182, 89, 155), (156, 188, 26),
@@ -24,7 +25,9 @@ _PALETTE = (
 )  # fmt: skip
 _MASK_OPACITY = 0.5
 _JPEG_QUALITY = 90
+_SNAPSHOT_SCALE = 4  # FFmpeg's scale for mjpeg
 _CLASSES_DRAWN = 3
+_LEAST_LETTERS = 0.6
 _LEAST_STROKES = 0.9  # of the lettering's scale: below it the strokes of 餐 run together
 _CORNER = 0.2  # of a box's side, that its corners are long
 
@@ -92,6 +95,37 @@ def write_picture(path: Path, picture: NDArray[np.uint8]) -> None:
             path.unlink(missing_ok=True)
         exc.filename = str(path)  # a full disk is noticed after the name is forgotten
         raise
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What is drawn on a snapshot: a box (x1 y1 x2 y2, pixels of the source picture) with its words and its class's colour."""
+
+    box: tuple[float, float, float, float]
+    text: str
+    class_id: int
+
+
+def snapshot(frame: Frame, mark: Mark, scale: int = _SNAPSHOT_SCALE) -> bytes:
+    """The frame as JPEG in its own size, one object marked. Made of the frame's own YUV; only the lettering was RGB.
+
+    `scale`: FFmpeg's for mjpeg, 2 (best) to 31. Of an odd side the last line is left out. Raises OSError, ValueError.
+    """
+    try:
+        made = jpeg_picture(cast("av.VideoFrame", frame.picture))
+    except av.FFmpegError as exc:
+        raise OSError(f"the picture cannot be read: {exc.strerror}") from exc
+    strokes = max(_LEAST_LETTERS if mark.text.isascii() else _LEAST_STROKES, min(made.width, made.height) / 900)
+    color = _color(mark.class_id)
+    levels = cv2.cvtColor(np.array([[color]], np.uint8), cv2.COLOR_BGR2YCrCb)[0, 0]
+    thickness = max(1, round(strokes))  # of chroma's lines, half as many pixels as luma's
+    edges = (made.width, made.height) * 2
+    x1, y1, x2, y2 = (round(min(max(value, 0.0), edge - 1)) for value, edge in zip(mark.box, edges, strict=True))
+    for plane, channel, half in zip(made.planes, (0, 2, 1), (0, 1, 1), strict=True):
+        corners = (x1 >> half, y1 >> half), (x2 >> half, y2 >> half)
+        cv2.rectangle(plane_pixels(plane), *corners, int(levels[channel]), thickness if half else 2 * thickness)
+    _paste(_lettering(mark.text, color, strokes), made, (x1, y1))
+    return _mjpeg(made, scale)
 
 
 class VideoSink:
@@ -210,3 +244,36 @@ def _draw_text(picture: NDArray[np.uint8], text: str, at: tuple[int, int], color
     cv2.putText(
         picture, text, (x + 2, y - baseline // 2 - 1), cv2.FONT_HERSHEY_SIMPLEX, 0.6 * scale, (255, 255, 255), 1, cv2.LINE_AA
     )
+
+
+def _lettering(text: str, color: Color, scale: float) -> NDArray[np.uint8]:
+    """Words on their colour, BGR."""
+    (width, height), baseline = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.6 * scale, 1)
+    tile = np.zeros((height + baseline + 1, width + 5, 3), np.uint8)
+    _draw_text(tile, text, (0, height + baseline), color, scale)
+    return tile
+
+
+def _paste(tile: NDArray[np.uint8], made: av.VideoFrame, at: tuple[int, int]) -> None:
+    """A piece of BGR above this point of a picture in JPEG's colours, or below it where there is no room."""
+    height, width = (min(side, most) & ~1 for side, most in zip(tile.shape[:2], (made.height, made.width), strict=True))
+    if not height or not width:
+        return
+    left, top = min(at[0], made.width - width) & ~1, (at[1] - height if at[1] >= height else 0) & ~1
+    yuv = cv2.cvtColor(tile[:height, :width], cv2.COLOR_BGR2YCrCb)
+    for plane, channel, half in zip(made.planes, (0, 2, 1), (0, 1, 1), strict=True):
+        rows, columns = height >> half, width >> half
+        part = cv2.resize(yuv[:, :, channel], (columns, rows), interpolation=cv2.INTER_AREA)
+        plane_pixels(plane)[top >> half : (top >> half) + rows, left >> half : (left >> half) + columns] = part
+
+
+def _mjpeg(picture: av.VideoFrame, scale: int) -> bytes:
+    """Raises OSError."""
+    context = av.CodecContext.create("mjpeg", "w")
+    context.width, context.height, context.pix_fmt = picture.width, picture.height, picture.format.name
+    context.time_base, context.thread_count = Fraction(1, 25), 1
+    context.options = {"qmin": str(scale), "qmax": str(scale)}
+    try:
+        return b"".join(bytes(packet) for packet in (*context.encode(picture), *context.encode(None)))
+    except av.FFmpegError as exc:
+        raise OSError(f"the picture cannot be encoded as JPEG: {exc.strerror}") from exc

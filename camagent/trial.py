@@ -26,6 +26,7 @@ class Trial:
         """`monotonic`: seconds that never step."""
         self.name, self.ref = name, ref
         self.failure: CodedError | None = None
+        self.confirmed = False
         self._monotonic = monotonic
         self._lock = Lock()
         self._frames = 0

@@ -282,8 +282,11 @@ def test_ten_good_minutes_do_not_touch_flash(tmp_path: Path, bundle: Path, broke
         run.mkdir(exist_ok=True)
         with Agent(tmp_path, broker.port, section, RUNTIME_DIRECTORY=str(run)) as agent:
             listener.wait("front/detections", timeout_s=30)
+            state = tmp_path / "state" / "state.json"
+            wait_for(lambda: "kept_topics" in state.read_text(), what="the model's count topics, remembered once")
             before = written(agent.pid)
             time.sleep(600)
+            assert listener.bodies("front/events"), "events are good times, too"
             assert written(agent.pid) - before == 0, "the log is a file, and in good times nothing is logged either"
             assert not list((agent.folder / "state" / "outbox").glob("**/*.seg"))
 

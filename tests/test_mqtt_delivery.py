@@ -17,7 +17,7 @@ from camagent.mqtt import Patience
 from tests.support.broker import Broker, Subscriber, persistent, running, subscribed, wait_for
 from tests.support.fake_broker import Connection, connack, faking
 from tests.support.proxy import Proxy
-from tests.support.sending import DETECTIONS, EVENTS, Child, Sending, first_occurrences, sending, seqs
+from tests.support.sending import DETECTIONS, EVENTS, TOPICS, Child, Sending, first_occurrences, sending, seqs
 
 
 @pytest.fixture
@@ -392,3 +392,34 @@ def test_the_wait_between_attempts_starts_at_a_second(tmp_path: Path) -> None:
         time.sleep(0.5)
         assert agent.client.snapshot().attempts == 1
         wait_for(lambda: agent.client.snapshot().attempts >= 2, 2)
+
+
+def test_a_retained_message_that_expires_is_forgotten_by_a_broker_that_can(tmp_path: Path) -> None:
+    """A picture that is kept for an hour at most: here for 3 s."""
+    topic = TOPICS.of_camera("front", "snapshot")
+    with running(tmp_path) as broker, sending(tmp_path, broker.port) as agent:
+        agent.wait_connected()
+        expires_at = agent.clock.monotonic() + 3.0
+        agent.client.send(Message(topic, b"\xff\xd8picture", 0, retain=True, expires_at=expires_at))
+
+        def kept(name: str) -> list[tuple[str, bytes]]:
+            with subscribed(broker.port, topic, client_id=name) as late:
+                time.sleep(0.5)
+                return late.got
+
+        wait_for(lambda: kept("early") == [(topic, b"\xff\xd8picture")], what="the picture to be kept")
+        assert agent.clock.monotonic() < expires_at, "this machine is too slow for the test"
+        time.sleep(max(0.0, expires_at - agent.clock.monotonic()) + 1.5)
+        assert kept("late") == []
+
+
+def test_on_3_1_1_what_expires_goes_out_all_the_same(tmp_path: Path) -> None:
+    topic = TOPICS.of_camera("front", "snapshot")
+    with (
+        running(tmp_path) as broker,
+        subscribed(broker.port, topic) as listener,
+        sending(tmp_path, broker.port, version=4) as agent,
+    ):
+        agent.wait_connected()
+        agent.client.send(Message(topic, b"picture", 0, retain=True, expires_at=agent.clock.monotonic() + 3600))
+        wait_for(lambda: listener.got == [(topic, b"picture")])

@@ -159,6 +159,9 @@ def test_packet_sizes_are_those_of_the_wire(size: int) -> None:
     length_bytes = 1 if rest < 128 else 2 if rest < 16_384 else 3 if rest < 2_097_152 else 4
     assert packet_size(message, "5", 1) == 1 + length_bytes + rest
     assert packet_size(message, "3.1.1", 0) <= packet_size(message, "5", 1) - 3
+    expiring = Message(message.topic, message.payload, 1, expires_at=1.0)
+    assert packet_size(expiring, "3.1.1", 1) == packet_size(message, "3.1.1", 1)
+    assert 5 <= packet_size(expiring, "5", 1) - packet_size(message, "5", 1) <= 6, "a longer packet may need a longer length"
 
 
 def test_urls_have_their_default_ports() -> None:

@@ -26,7 +26,7 @@ from camagent.selftest.ladder import Outcome
 from camagent.selftest.probes import Voice, result_probe, typical_bytes
 from camagent.selftest.rung_delivery import DeliveryRung, Patience, Probes
 from camagent.selftest.sample import LiveSample
-from tests.support.broker import Authority, free_port, password_file, running
+from tests.support.broker import Authority, free_port, password_file, running, wait_for
 from tests.support.fake_broker import Connection, connack, faking
 from tests.test_mqtt_connect import tls_lines
 
@@ -256,6 +256,7 @@ CONNECTED = MqttState(
     state="connected", code=None, detail=None, fix=None, protocol="5", maximum_packet=None, connects=1, attempts=1,
     connected_s=100.0, last_end=None, clashes=0, short_lives=0, refused=0, too_large=0, set_aside=0, live_dropped=0,
     rejection=None, subscriptions_refused=0, commands=0, commands_retained=0, commands_too_long=0, commands_failed=0,
+    notices=0,
 )  # fmt: skip
 SEEN = TopicFacts(DETECTIONS, 400, "acknowledged", "Success", echoed=True)
 FACTS = DeliveryFacts("mqtt://b:1883", "cam", CONNECTED, (SEEN,), "", observer_stood=True, typical_bytes=1800)
@@ -309,3 +310,25 @@ def test_loopback_inside_a_container_is_the_container() -> None:
     assert (inside.id, inside.alternatives) == ("mqtt-unreachable", ("mqtt-wrong-host",))
     assert "container" in inside.evidence["loopback"]
     assert unreached(state, "mqtt://b", ["192.0.2.7"], in_container=True).causes[0].alternatives == ()
+
+
+def test_real_messages_that_the_broker_refuses_are_named_without_a_probe_among_them(tmp_path: Path) -> None:
+    events, count = "camagent/cam-01/front/events", "camagent/cam-01/front/count/person"
+    acl = tmp_path / "acl"
+    lines = (f"topic readwrite {HEALTH}", f"topic readwrite {DETECTIONS}", "topic readwrite camagent/cam-01/available")
+    acl.write_text("\n".join(lines) + "\n")
+    acl.chmod(0o700)
+    real = {events: [events], "camagent/cam-01/front/count/#": [count], "camagent/cam-01/front/zone/#": []}
+    with running(tmp_path, ["allow_anonymous true", f"acl_file {acl}"]) as broker:
+        config = Mqtt(url=f"mqtt://127.0.0.1:{broker.port}")
+        with own_client(Config(mqtt=config), TOPICS, CLOCK) as client:
+            rung = DeliveryRung(config, client, Probes(probes, 1500, real), CLOCK, is_new=False, patience=QUICK)
+            assert rung.run(lambda _: None).status == "pass", "nothing has happened yet"
+            client.send(Message(events, b"{}", 1, lane="events"))
+            client.send(Message(count, b"{}", 1, retain=True))
+            wait_for(lambda: client.answer_on(events) and client.answer_on(count), 20, "the refusals")
+            outcome = rung.run(lambda _: None)
+    (cause,) = outcome.causes
+    assert cause.id == "mqtt-acl-denied"
+    assert cause.evidence["topics"] == [events, "camagent/cam-01/front/count/#"]
+    assert "topic write camagent/cam-01/front/count/#" in cause.fix

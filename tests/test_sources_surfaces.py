@@ -14,9 +14,9 @@ import av
 import numpy as np
 import pytest
 
-from camagent.camera_facts import source_facts
 from camagent.config import Camera
 from camagent.frame import Frame
+from camagent.health_facts import source_facts
 from camagent.sources import SourceStatus, open_source
 from camagent.sources.surfaces import is_surface
 from tests.support.camera import Clips

@@ -35,17 +35,24 @@ def test_topics_qos_and_what_is_retained_are_those_of_the_contract(tmp_path: Pat
     kept = {  # topic -> QoS
         f"{root}/available": 1, f"{root}/health": 0, f"{root}/bundle/state": 1,
         f"{root}/front/available": 1, f"{root}/front/health": 0, f"{root}/front/detect": 1,
+        f"{root}/front/count/person": 1, f"{root}/front/count/car": 1, f"{root}/front/snapshot": 0,
+        f"{root}/front/zone/all/person": 1, f"{root}/front/zone/all/car": 1,
     }  # fmt: skip
-    section = camera(shared("images"), make_bundle(tmp_path), publish="every-frame")
+    section = camera(
+        shared("images/street.jpg"), make_bundle(tmp_path), publish="every-frame", snapshots=True, retain_snapshots=True
+    )
+    section += '[camera.filter]\nlabels = ["person", "car"]\n'
+    section += '[[camera.zone]]\nname = "all"\npolygon = [[0, 0], [1, 0], [1, 1], [0, 1]]\n'
     with running(tmp_path) as broker, subscribed(broker.port) as early, Agent(tmp_path, broker.port, section) as agent:
         wait_for(lambda: len(early.on(f"{root}/front/detections")) >= 5, 30)
         wait_for(lambda: early.on(f"{root}/front/available")[-1:] == [b"online"], 30)
+        wait_for(lambda: early.on(f"{root}/front/snapshot"), 30)
         with subscribed(broker.port, client_id="late") as late:
             wait_for(lambda: kept.keys() <= {topic for (topic, _), flag in zip(late.got, late.retained, strict=False) if flag})
             found = [(topic, qos, flag) for (topic, _), qos, flag in zip(late.got, late.qos, late.retained, strict=False)]
         assert {topic: qos for topic, qos, is_kept in found if is_kept} == kept
         live = {(topic, qos) for (topic, _), qos in zip(early.got, early.qos, strict=False)}
-        assert live == {*kept.items(), (f"{root}/front/detections", 1)}
+        assert live == {*kept.items(), (f"{root}/front/detections", 1), (f"{root}/front/events", 1)}
         assert agent.stop() == 0
         wait_for(lambda: early.on(f"{root}/available")[-1] == b"stopped")
         assert early.on(f"{root}/front/available")[-1] == b"offline"

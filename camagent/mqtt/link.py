@@ -213,9 +213,16 @@ class Link:
             detail = f"{self.endpoint} has not acknowledged a message for {now - oldest:.0f} s"
             self._finish(End(by_broker=False, code=MQTT_UNREACHABLE, detail=detail))
 
-    def publish(self, topic: str, payload: bytes, qos: int, *, retain: bool) -> int | None:
-        """Sends a message: its packet id; None where the connection has just ended."""
-        info = self._client.publish(topic, payload, qos, retain and self.terms.retain)
+    def publish(self, topic: str, payload: bytes, qos: int, *, retain: bool, expires_s: int | None = None) -> int | None:
+        """Sends a message: its packet id; None where the connection has just ended.
+
+        `expires_s`: so long the broker keeps it at most; MQTT 3.1.1 cannot say so.
+        """
+        properties = None
+        if expires_s is not None and self.version == "5":
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            properties.MessageExpiryInterval = expires_s
+        info = self._client.publish(topic, payload, qos, retain and self.terms.retain, properties)
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             return None
         if qos:

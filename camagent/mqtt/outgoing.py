@@ -17,7 +17,6 @@ LIVE_DEPTH = 4  # live messages of one topic that may wait for the network threa
 @dataclass(slots=True)
 class _State:
     message: Message
-    dirty: bool = True
     muted_until: float = 0.0
 
 
@@ -26,7 +25,8 @@ class Retained:
 
     def __init__(self, first: Message) -> None:
         self._lock = Lock()
-        self._states: dict[str, _State] = {first.topic: _State(first)}  # its order is the order of publishing
+        self._states: dict[str, _State] = {first.topic: _State(first)}
+        self._dirty: dict[str, None] = {first.topic: None}  # in the order of publishing; counts alone are hundreds of topics
 
     def put(self, message: Message) -> None:
         """Replaces the topic's value; an empty payload clears it at the broker, for which an acknowledgement is needed."""
@@ -37,19 +37,20 @@ class Retained:
             if known is None:
                 self._states[message.topic] = _State(message)
             else:
-                known.message, known.dirty = message, True
+                known.message = message
+            self._dirty[message.topic] = None
 
     def all_dirty(self) -> None:
         """A new connection: the broker may know nothing of us."""
         with self._lock:
-            for state in self._states.values():
-                state.dirty = True
+            self._dirty = dict.fromkeys(self._states)
 
     def next(self, now: float, max_qos: int = 2) -> Message | None:
         """The first topic whose value the broker does not have; it stays dirty until `sent`."""
         with self._lock:
-            for state in self._states.values():
-                if state.dirty and state.muted_until <= now and state.message.qos <= max_qos:
+            for topic in self._dirty:
+                state = self._states[topic]
+                if state.muted_until <= now and state.message.qos <= max_qos:
                     return state.message
         return None
 
@@ -58,7 +59,7 @@ class Retained:
         with self._lock:
             state = self._states.get(message.topic)
             if state is not None and state.message is message:
-                state.dirty = False
+                self._dirty.pop(message.topic, None)
 
     def acknowledged(self, message: Message) -> None:
         """The broker has it; a cleared topic is then forgotten."""
@@ -66,6 +67,7 @@ class Retained:
             state = self._states.get(message.topic)
             if not message.payload and state is not None and state.message is message:
                 del self._states[message.topic]
+                self._dirty.pop(message.topic, None)
 
     def mute(self, topic: str, until: float) -> None:
         """The broker hangs up on this topic: leave it for a while."""

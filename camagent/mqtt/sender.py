@@ -7,6 +7,7 @@ handed over only when the one before has left for the kernel. A message under su
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ ACL_DENIED = "mqtt-acl-denied"
 PACKET_TOO_BIG = "mqtt-packet-too-big"
 SET_ASIDE = "mqtt-set-aside"
 TOPIC_INVALID = "mqtt-topic-invalid"
+_EXPIRY_BYTES = 5  # of the property Message Expiry Interval
 _UNPROVEN = 32  # messages at QoS 0 that are remembered until a later answer proves that they passed
 
 
@@ -82,8 +84,13 @@ class _Flight:
 
 def packet_size(message: Message | OpenMessage, version: Version, qos: int) -> int:
     """Bytes of the PUBLISH packet that this message becomes."""
-    rest = 2 + len(message.topic.encode()) + (2 if qos else 0) + (1 if version == "5" else 0) + len(message.payload)
+    properties = 0 if version != "5" else 1 if _expires_at(message) is None else 1 + _EXPIRY_BYTES
+    rest = 2 + len(message.topic.encode()) + (2 if qos else 0) + properties + len(message.payload)
     return 1 + max(1, (rest.bit_length() + 6) // 7) + rest
+
+
+def _expires_at(message: Message | OpenMessage) -> float | None:
+    return message.expires_at if isinstance(message, Message) else None
 
 
 class Sender:
@@ -228,7 +235,9 @@ class Sender:
         message, qos = candidate.message, self._qos(candidate.message)
         alone = candidate.sent.token in self._suspects
         try:
-            mid = link.publish(message.topic, message.payload, qos, retain=message.retain)
+            expires_at = _expires_at(message)
+            left = None if expires_at is None else max(1, math.ceil(expires_at - now))
+            mid = link.publish(message.topic, message.payload, qos, retain=message.retain, expires_s=left)
         except ValueError as exc:  # a wildcard in the topic: no broker would take it
             self._reject(candidate, "refused", TOPIC_INVALID, printable(exc))
             return False

@@ -87,8 +87,15 @@ class InAgent:
             topic = agent.topics.of_agent("health")
             return [Message(topic, encode(health), 1, retain=True), result_probe(voice, camera, bundle, live)]
 
-        probes = Probes(make, typical_bytes(voice, camera, bundle, live))
+        probes = Probes(make, typical_bytes(voice, camera, bundle, live), self._real(camera.name))
         return DeliveryRung(self.config.mqtt, agent.mqtt, probes, agent.clock, is_new=False)
+
+    def _real(self, camera: str) -> dict[str, list[str]]:
+        """Events and counts tell of what is there, so no probe is sent among them."""
+        topics, kept = self.agent.topics, sorted(self.agent.kept.of(camera))
+        events = topics.of_camera(camera, "events")
+        places = (topics.of_camera(camera, word, "") for word in ("count", "zone"))
+        return {events: [events], **{f"{place}#": [topic for topic in kept if topic.startswith(place)] for place in places}}
 
     def has_room(self, bundle: UsableBundle) -> bool:
         """Beside the models that run."""

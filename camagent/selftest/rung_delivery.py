@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -54,10 +54,15 @@ class Speaker(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Probes:
-    """What is published to see it arrive, made at the moment it is needed. `typical_bytes`: of a message with ten objects."""
+    """What is published to see it arrive, made at the moment it is needed. `typical_bytes`: of a message with ten objects.
+
+    `real`: topics on which a probe would be taken for something that has happened: there the broker's word on the newest real
+    message counts. By the name that an ACL gives them.
+    """
 
     make: Callable[[], Sequence[Message]]
     typical_bytes: int
+    real: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 class DeliveryRung:
@@ -89,7 +94,7 @@ class DeliveryRung:
             self._settle(messages, echo, sent_at)
             if self._is_new:
                 self._stand()
-            topics = tuple(self._facts(message, echo, sent_at) for message in messages)
+            topics = (*(self._facts(message, echo, sent_at) for message in messages), *self._refused())
             state = self._speaker.snapshot()
             stood, reading = echo.stood, echo.reading
         return judge(
@@ -150,6 +155,16 @@ class DeliveryRung:
             if self._clock.monotonic() - began >= limit:
                 return
             time.sleep(LOOK_S)
+
+    def _refused(self) -> list[TopicFacts]:
+        """Real messages of late that the broker did not take."""
+        found = []
+        for name, topics in self._probes.real.items():
+            answers = (self._speaker.answer_on(topic) for topic in topics)
+            no = next((answer for answer in answers if answer is not None and answer.outcome == "refused"), None)
+            if no is not None:
+                found.append(TopicFacts(name, 0, no.outcome, no.detail, echoed=False))
+        return found
 
     def _facts(self, message: Message, echo: Echo, sent_at: float) -> TopicFacts:
         answer = self._answer(message.topic, sent_at)

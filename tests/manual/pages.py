@@ -64,9 +64,11 @@ WAYS: Mapping[str, Page] = {
             "作为系统服务运行": (README,),
         }
     ),
+    "docs/events.md": Page({"`<p>/<camera>/events`": (Body(),), "Counts": (Body(),)}),
     "docs/architecture.md": Page(
         {
             "Architecture": DRAWN,
+            "An object's way": DRAWN,
             "A bundle's way": DRAWN,
             "A watched thread": DRAWN,
             "A self-test's way": DRAWN,

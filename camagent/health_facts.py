@@ -1,4 +1,4 @@
-"""What a camera knows of its parts, in the words of `health`."""
+"""What `<camera>/health` says of model, picture, source and turns, in the words of its body."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def model_facts(loaded: Loaded) -> HealthModel:
 
 
 def picture_facts(picture: PictureFacts) -> HealthPicture:
-    """What the picture is like."""
+    """What its pictures are like."""
     tone = picture.tone
     return HealthPicture(
         brightness=round(tone.median, 1) if tone else None, contrast=round(tone.high - tone.low, 1) if tone else None,
