@@ -34,16 +34,16 @@ def alike(values: list[float]) -> bool:
     return max(values) <= (1 + WITHIN) * min(values)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
-    st.lists(st.tuples(FPS, st.floats(2.5, 10.0), PHASES), min_size=2, max_size=6),
+    st.lists(st.tuples(FPS, st.floats(1.05, 6.0), PHASES), min_size=2, max_size=6),
     st.sampled_from(ROOMS),
 )
 def test_time_is_shared_by_what_was_asked_for(asked: list[tuple[float, float, float]], room: tuple[int, int, int]) -> None:
-    """Every camera asks for clearly more than its share, and could use it: then all shares are in proportion."""
+    """A call takes longer than a frame's interval, so the next frame always lies ready: then all shares are in proportion."""
     at_once, ahead, _ = room
     prepare_s, weights = 0.002 * ahead, sum(fps for fps, _, _ in asked)
-    cams = [Cam(fps, much * at_once / weights, prepare_s, phase=phase) for fps, much, phase in asked]
+    cams = [Cam(fps, much / fps, prepare_s, phase=phase) for fps, much, phase in asked]
     entitled = [at_once * cam.fps / weights for cam in cams]
     possible = [cam.call_s / (cam.call_s + cam.after_s + prepare_s) for cam in cams]  # of a call's core, by one worker
     assume(all(share <= 0.7 * most for share, most in zip(entitled, possible, strict=True)))
@@ -52,7 +52,7 @@ def test_time_is_shared_by_what_was_asked_for(asked: list[tuple[float, float, fl
     assert alike([crowd.used_s[index] / cam.fps for index, cam in enumerate(cams)])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(FPS, PHASES), min_size=2, max_size=6), st.floats(1.6, 8.0))
 def test_cameras_of_one_model_get_the_same_fraction(asked: list[tuple[float, float]], overload: float) -> None:
     wanted = sum(fps for fps, _ in asked)
@@ -62,7 +62,7 @@ def test_cameras_of_one_model_get_the_same_fraction(asked: list[tuple[float, flo
     assert sum(crowd.used_s.values()) > 0.9 * LONG_S, "the backend has worked all the time"
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(FPS, PHASES), min_size=1, max_size=6), st.floats(0.05, 0.5))
 def test_where_there_is_enough_everybody_gets_every_frame(asked: list[tuple[float, float]], load: float) -> None:
     wanted = sum(fps for fps, _ in asked)
@@ -72,7 +72,7 @@ def test_where_there_is_enough_everybody_gets_every_frame(asked: list[tuple[floa
     assert min(fractions(crowd)) > 1 - 2 / (min(fps for fps, _ in asked) * LONG_S)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(FPS, CALLS, PHASES), min_size=2, max_size=6), st.sampled_from(ROOMS))
 def test_nobody_starves(asked: list[tuple[float, float, float]], room: tuple[int, int, int]) -> None:
     """However different they are, nobody waits longer than its own share of turns and one call of every other camera."""
