@@ -54,6 +54,9 @@ class Announced(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     withdrawn: tuple[str, ...] = ()  # topics that are to be cleared until the broker has taken it
 
 
+_ANNOUNCED = msgspec.json.Decoder(Announced)
+
+
 class Announcer:
     """One agent's word to Home Assistant. Nothing happens but in `tick`."""
 
@@ -211,7 +214,7 @@ class Announcer:
 
     def _read(self) -> Announced:
         try:
-            kept = msgspec.json.decode(self._path.read_bytes(), type=Announced)
+            kept = _ANNOUNCED.decode(self._path.read_bytes())
         except FileNotFoundError:
             return Announced()
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as exc:
