@@ -39,6 +39,7 @@ from camagent.onlookers import Views
 from camagent.orders import Orders
 from camagent.outbox import Outbox
 from camagent.owner import Owner, acquire
+from camagent.rollouts import Rollouts
 from camagent.stage import Wake
 from camagent.standing import status_line
 from camagent.trace import Trace
@@ -81,6 +82,7 @@ class Agent:
             self.config, self.bundles, self.clock, errors=self._errors, changed=self._note_bundles,
             seen=self.owner.command_ids, remember=self._remember_commands,
         )  # fmt: skip
+        self.rollouts = Rollouts(self.config, self.bundles, self.clock, self.vigil.watchdog, self._errors)
         self.views = Views(self.clock.monotonic)
         self.kept = KeptTopics(self.owner, self.topics, lambda message: self.mqtt.send(message), self.clock.monotonic)  # noqa: PLW0108
         self.cameras = Cameras(self.owner, self.clock, self._surroundings)
@@ -107,6 +109,7 @@ class Agent:
             self._note_bundles()
             self.before_ready()
             self.vigil.ready(self._status())
+            self.rollouts.start()
             log.info("camagent %s, agent %s, run %d", __version__, self.topics.agent, self.owner.run)
             while not self._stopping:
                 self._tick()
@@ -165,6 +168,7 @@ class Agent:
             },
             web=dict(self.web_facts()),
             watchdog=dict(self.vigil.facts()),
+            fleet=self.rollouts.facts(),
             errors=dict(self._errors + Counter({"COMMAND_RETAINED": self.mqtt.snapshot().commands_retained})),
         )
 
@@ -193,6 +197,7 @@ class Agent:
             self.kept.drop(name)
         self._subscribe()
         self.on_reload(self.config)
+        self.rollouts.follow(self.config)
         log.info("reload: %d cameras, configuration %s", len(self.cameras), self.loaded.digest[:12])
 
     def _tick(self) -> None:
@@ -379,6 +384,7 @@ class Agent:
         self.vigil.stopping()
         log.info("stopping")
         self.orders.stop()
+        self.rollouts.stop()
         if self.bundles.tester is not None:
             self.bundles.tester.stop()
         for name in self.cameras.stop():

@@ -219,6 +219,7 @@ class AgentHealthBody(Body, frozen=True, kw_only=True):
     web: dict[str, Any] = {}
     watchdog: dict[str, Any] = {}  # why it ended the life before this one, early deaths in a row, calls that hung in the NPU
     npu: dict[str, Any] = {}  # SoC, cores, load, frequency, temperature, driver; empty where there is none, null where not told
+    fleet: dict[str, Any] = {}  # servers that roll bundles out, and what is being done for them; empty where there is none
     errors: dict[str, int] = {}
     probe: bool | UnsetType = UNSET
 
