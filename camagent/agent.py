@@ -148,11 +148,7 @@ class Agent:
             run=self.owner.run,
             uptime=round(self.clock.monotonic() - self._started, 1),
             previous={"run": self._previous[0], "seq": self._previous[1]} if self._previous else None,
-            clock={
-                "steps": self._clock_steps.steps,
-                "last_step_s": round(self._clock_steps.last_step_s, 3),
-                "synchronised": vitals.clock_synchronised(),
-            },
+            clock={**self._clock_steps.facts(), "synchronised": vitals.clock_synchronised()},
             trust=trust,
             trust_expires=trust["expires"],
             disk=vitals.disk(self.config.agent.state_dir),
