@@ -86,6 +86,8 @@ def test_a_roll_out_that_fails_on_trial_is_told_and_taken_back(
         refusal = listener.wait("bundle/state", lambda body: body["bundles"]["blobs"]["last_refusal"] is not None)
         assert refusal["bundles"]["blobs"]["current"] == "1.0.0"
         assert hawkbit.count("GET", "/artifacts/") == 1
+        listener.clear()
+        listener.wait("cam-01/health", lambda body: client_facts(body).get("state") == "idle", 30)
         assert cli.run(["service", "status", "-c", str(agent.path)]) == 0
         assert f"hawkBit {hawkbit.url}: idle" in capsys.readouterr().out
         audit = (tmp_path / "state" / "audit.jsonl").read_text()

@@ -106,6 +106,7 @@ class Book:
     def save(self, memory: Memory) -> None:
         """All of it anew."""
         self.memory = memory
+        self.say()
         if self.closed.is_set():
             return  # another thread, or another life, may have the file by now
         try:

@@ -78,7 +78,6 @@ class Work:
         index = next(number for number, item in enumerate(doing.items) if item.state == "pending")
         begun = replace(doing, phase="fetching", tries=doing.tries + 1)
         self._book.set(begun)
-        self._book.say()
         try:
             self._take(begun, index)
         except Busy:
