@@ -148,7 +148,9 @@ def test_a_roll_out_from_assignment_to_confirmation_over_a_kill(tmp_path: Path, 
         agent.start()
         wait_for(lambda: action.finals, 150, what="600 frames and a minute")
         assert action.finals == ["success"]
-        assert executions(action) == ["proceeding", "proceeding", "closed"]
+        assert executions(action)[-1] == "closed"
+        assert len(action.statuses) <= 4, "a step may be told again by who was killed while it was heard; the end is not"
+        assert action.late == []
         assert action.statuses[-1]["details"] == ["blobs 2.0.0: confirmed"]
         wait_for(lambda: hawkbit.attributes.get("bundle.blobs") == "2.0.0", 20)
         facts = client_facts(listener.bodies("cam-01/health")[-1])
