@@ -18,19 +18,22 @@ from typing import Any
 import msgspec
 
 from camagent import __version__, npu, vitals
+from camagent.announcing import Announcer
 from camagent.backends import BackendOptions, bar_devices
 from camagent.bodies import AgentHealthBody, BundleStateBody, encode
 from camagent.bundles import Bundles, with_waiting
-from camagent.camera import CameraRunner, Surroundings
+from camagent.camera import CameraRunner
 from camagent.cameras import Cameras
 from camagent.clock import Clock, StepWatch, SystemClock
 from camagent.config import Config
 from camagent.config_check import check, require_same_owner
 from camagent.config_file import Loaded, load
+from camagent.describing import Describer
 from camagent.errors import CodedError, StateError, UsageError, printable
 from camagent.frame import Result
 from camagent.happenings import ends_of_the_last_life
 from camagent.health import Finding
+from camagent.inbox import Inbox
 from camagent.kept_topics import KeptTopics
 from camagent.messages import Message, Topics
 from camagent.models import UsableBundle
@@ -42,8 +45,10 @@ from camagent.owner import Owner, acquire
 from camagent.rollouts import Rollouts
 from camagent.stage import Wake
 from camagent.standing import status_line
+from camagent.surroundings import Surroundings
 from camagent.trace import Trace
 from camagent.vigil import Vigil
+from camagent.waiting_line import Lines
 
 log = logging.getLogger("camagent")
 
@@ -85,12 +90,17 @@ class Agent:
         self.rollouts = Rollouts(self.config, self.bundles, self.clock, self.vigil.watchdog, self._errors)
         self.views = Views(self.clock.monotonic)
         self.kept = KeptTopics(self.owner, self.topics, lambda message: self.mqtt.send(message), self.clock.monotonic)  # noqa: PLW0108
+        self.lines = Lines()
         self.cameras = Cameras(self.owner, self.clock, self._surroundings)
         self.outbox = Outbox(
             self.config.agent.state_dir, self.owner.run_dir, self.config.mqtt, self.clock, self.cameras.outcome
         )
         self._previous = self.outbox.previous()
+        self.home = Announcer(self.config, self.topics, self.clock, self.cameras, client=lambda: self.mqtt, errors=self._errors)
+        self._describer = Describer(self.config, self.topics, self.clock, lambda message: self.mqtt.send(message))  # noqa: PLW0108
+        self._inbox = Inbox(self.topics, self.cameras, self.orders, self.bundles, self.home)
         self.web_facts: Callable[[], Mapping[str, Any]] = dict  # what the web server says of itself
+        self.fleet_facts: Callable[[], Mapping[str, Any]] = dict  # what fetches bundles by itself says
         self.on_reload: Callable[[Config], None] = lambda _: None  # the servers follow the configuration too
         self.before_ready: Callable[[], None] = lambda: None  # whoever hears of readiness may ask at once
         self.check_also: Callable[[Config], None] = lambda _: None  # and may say no to it. Raises ConfigError
@@ -164,7 +174,7 @@ class Agent:
             },
             web=dict(self.web_facts()),
             watchdog=dict(self.vigil.facts()),
-            fleet=self.rollouts.facts(),
+            fleet={**self.rollouts.facts(), **self.fleet_facts()},
             errors=dict(self._errors + Counter({"COMMAND_RETAINED": self.mqtt.snapshot().commands_retained})),
         )
 
@@ -185,13 +195,15 @@ class Agent:
         self._config_error = None
         old, self.loaded, self.config = self.config, loaded, loaded.config
         self.bundles.follow(self.config)
+        self.home.follow(self.config)
+        self._describer.follow(self.config)
         if old.mqtt != self.config.mqtt:
             self._disconnect()
             self._connect_anew()
         everything = (old.onnx, old.mqtt, old.agent) != (self.config.onnx, self.config.mqtt, self.config.agent)
         for name in self.cameras.match(self.config.camera, all_anew=everything):
             self.kept.drop(name)
-        self._subscribe()
+        self._inbox.listen(self.config, self.mqtt)
         self.on_reload(self.config)
         self.rollouts.follow(self.config)
         log.info("reload: %d cameras, configuration %s", len(self.cameras), self.loaded.digest[:12])
@@ -215,6 +227,7 @@ class Agent:
         self._watch_trials()
         if code := self.kept.tick(self.mqtt.answer_on):
             self._errors[code] += 1
+        self.home.tick()
         if self.bundles.tester is not None:
             self.bundles.tester.tick()
         due = stepped or self.clock.monotonic() >= self._next_health
@@ -258,6 +271,8 @@ class Agent:
             view=self.views.of,
             run_dir=self.owner.run_dir,
             keep=self.kept.keep,
+            describe=self._describer.see,
+            lines=self.lines,
         )
 
     def _note_frame(self, camera: str, result: Result) -> None:
@@ -335,7 +350,7 @@ class Agent:
     def _connect(self) -> None:
         self.vigil.watchdog.watch(self.mqtt.pulse)
         self.mqtt.start()
-        self._subscribe()
+        self._inbox.listen(self.config, self.mqtt)
 
     def _disconnect(self) -> None:
         self.mqtt.stop(DRAIN_S)
@@ -348,6 +363,7 @@ class Agent:
         self._note_bundles()
         self.cameras.tell_anew()
         self.kept.tell_anew()
+        self.home.tell_anew()
         if self.bundles.tester is not None:
             self.bundles.tester.tell_anew()
 
@@ -356,24 +372,9 @@ class Agent:
         self._errors["NETWORK_DIED"] += 1
         self._network_dead = True
 
-    def _subscribe(self) -> None:
-        names = [camera.name for camera in self.config.camera] if "detect" in self.config.commands.allow else []
-        topics = [self.topics.of_camera(name, "cmd", "detect") for name in names]
-        topics += [self.topics.of_agent("cmd", kind) for kind in ("bundle", "selftest") if kind in self.config.commands.allow]
-        self.mqtt.subscribe([*topics, *(self._group_topics() if "bundle" in self.config.commands.allow else ())])
-
-    def _group_topics(self) -> list[str]:
-        return [self.topics.of_group(name, "cmd", "bundle") for name in self.config.fleet.groups]
-
     def _command(self, topic: str, payload: bytes) -> None:
-        """A command arrived, in the network thread: it is only noted, other threads obey."""
-        if topic == self.topics.of_agent("cmd", "bundle") or topic in self._group_topics():
-            self.orders.note(payload)
-        if topic == self.topics.of_agent("cmd", "selftest") and self.bundles.tester is not None:
-            self.bundles.tester.order(payload)
-        for camera in self.config.camera:
-            if topic == self.topics.of_camera(camera.name, "cmd", "detect"):
-                self.cameras.note_command(camera.name, payload)
+        """Something came in, in the network thread: it is only noted, other threads obey."""
+        self._inbox.hear(topic, payload)
         self._wake.set()
 
     def _shut_down(self) -> None:

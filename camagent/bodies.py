@@ -178,6 +178,16 @@ class HealthPicture(msgspec.Struct, frozen=True, kw_only=True):
     masked: float  # share under privacy masks
 
 
+class HealthTurns(msgspec.Struct, frozen=True, kw_only=True):
+    """How this camera fares among those that share its backend."""
+
+    cameras: int  # that share it, this one among them
+    at_once: int  # calls that the backend works on at the same time
+    asked_fps: float  # inferences per second that it would have had alone; `fps` is what it got
+    crowded_out: int  # frames of `dropped` that were replaced while it waited for its turn; only ever grows
+    waited_s: float  # seconds that it has waited for its turns; only ever grows
+
+
 class CameraHealthBody(Body, frozen=True, kw_only=True):
     """`<camera>/health`: where frames and detections are, and why there are none."""
 
@@ -197,6 +207,7 @@ class CameraHealthBody(Body, frozen=True, kw_only=True):
     picture: HealthPicture | None = None
     source: dict[str, Any] = {}  # codec, size, key-frame interval, decoder errors: what is known of the stream
     errors: dict[str, int] = {}  # counted and survived, by kind
+    turns: HealthTurns | None = None  # null before the first one
     probe: bool | UnsetType = UNSET
 
 
@@ -219,7 +230,7 @@ class AgentHealthBody(Body, frozen=True, kw_only=True):
     web: dict[str, Any] = {}
     watchdog: dict[str, Any] = {}  # why it ended the life before this one, early deaths in a row, calls that hung in the NPU
     npu: dict[str, Any] = {}  # SoC, cores, load, frequency, temperature, driver; empty where there is none, null where not told
-    fleet: dict[str, Any] = {}  # servers that roll bundles out, and what is being done for them; empty where there is none
+    fleet: dict[str, Any] = {}  # servers that bundles come from by themselves: what is being done, what went wrong; empty: none
     errors: dict[str, int] = {}
     probe: bool | UnsetType = UNSET
 

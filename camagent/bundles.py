@@ -6,7 +6,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, BinaryIO, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from camagent.audit import Happening
 from camagent.clock import Clock, SystemClock
@@ -24,6 +25,9 @@ from firmware_pkg.slots import Refusal as LastRefusal
 from firmware_pkg.store import Staged
 from firmware_pkg.verify import VerifiedBundle
 from signing import trust
+
+if TYPE_CHECKING:
+    from camagent.integrations.tuf_repo import Repository
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,18 @@ class Bundles:
                 self._refused(checklist, exc, origin)
                 raise
             return self._answer(name, slots, verified.digest)
+
+    def fetch(self, name: str, url: str, origin: Origin, tell: Tell, *, force: bool = False) -> dict[str, Any]:
+        """See Service.fetch."""
+        section = self.trust.config.fleet.tuf
+        ca_file = section.ca_file if url == section.url else None
+        return self.repository(url, threading.Event(), ca_file=ca_file).bring(name, origin, tell, force=force)
+
+    def repository(self, url: str, stop: threading.Event, *, ca_file: Path | None = None) -> Repository:
+        """A TUF repository on behalf of this agent. Raises ConfigError for an address that is none."""
+        from camagent.integrations.counter import open_repository  # noqa: PLC0415  tuf's client, for those who use it
+
+        return open_repository(self, url, stop, ca_file=ca_file)
 
     def activate(self, name: str, version: str | None, origin: Origin, tell: Tell, *, force: bool = False) -> dict[str, Any]:
         """See Service.activate."""

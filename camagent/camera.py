@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 
-from camagent.backends import BackendOptions
 from camagent.bodies import CameraHealthBody, DetectBody, encode
-from camagent.clock import Clock
 from camagent.config import Camera
-from camagent.errors import BackendError, CodedError, printable
+from camagent.errors import BackendError, printable
 from camagent.frame import Classes, Detections, Frame, Outcome, Part, Prepared, Result, outcome_parts
 from camagent.happenings import Happenings, Outlet
 from camagent.health import CameraCounters, Finding, State
-from camagent.health_facts import model_facts, picture_facts, source_facts
-from camagent.lives import Lives
-from camagent.messages import Author, Message, Topics, body_of, message_of
+from camagent.health_facts import model_facts, picture_facts, source_facts, turns_facts
+from camagent.messages import Author, Message, body_of, message_of
 from camagent.model_holder import IDLE_S, Habits, Loaded, ModelHolder
 from camagent.models import UsableBundle, is_path
-from camagent.onlookers import Errands, Shown, View
+from camagent.onlookers import Errands, Shown
 from camagent.picture_check import PictureCheck
 from camagent.reader import Reader
 from camagent.reasons import CameraFacts, reason
@@ -29,9 +24,12 @@ from camagent.slot import Slot
 from camagent.sources import SourceStatus, Tap, is_url
 from camagent.stage import Stage
 from camagent.steps import RLE
+from camagent.surroundings import Surroundings, Switch
 from camagent.track import Tracker
+from camagent.trial import unworkable
 from camagent.vitals import rss_bytes
-from camagent.watchdog import Durations, Watchdog
+from camagent.waiting_line import Guest, Pass
+from camagent.watchdog import Durations
 from firmware_pkg.errors import TrialFailed
 
 log = logging.getLogger("camagent")
@@ -39,37 +37,6 @@ log = logging.getLogger("camagent")
 STOP_S = 2.0
 HANDING_OVER_S = 30.0  # the outbox may wait for a slow disk
 _TAKE_S = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a camera needs of its agent."""
-
-    topics: Topics
-    run: int
-    qos: int
-    options: BackendOptions
-    clock: Clock
-    send: Callable[[Message], None]
-    note_seq: Callable[[str, int, int], None]
-    load_bundle: Callable[[Camera], UsableBundle]
-    tell_failed: Callable[[UsableBundle, CodedError], None]  # the bundle on trial is no good
-    trace: Callable[[str, Result], None]
-    delivery: Callable[[str], Finding | None]  # why messages do not arrive, given what became of the newest one
-    watchdog: Watchdog
-    lives: Lives
-    view: Callable[[str], View]
-    run_dir: Path
-    keep: Callable[[str, Collection[str]], None]  # these are the camera's kept topics; others of it are cleared
-
-
-@dataclass(frozen=True, slots=True)
-class Switch:
-    """The detect switch: set over MQTT, kept over restarts."""
-
-    on: bool
-    since: float
-    by: str
 
 
 class CameraRunner:
@@ -95,7 +62,7 @@ class CameraRunner:
         self._has_seen: Loaded | None = None  # the model that has found something here
         habits = Habits(
             around.topics.agent, around.run, around.options, around.clock, around.load_bundle, around.tell_failed,
-            around.watchdog, around.lives,
+            around.watchdog, around.lives, around.lines,
         )  # fmt: skip
         self._models = ModelHolder(camera, habits, self.counters.errors, self._died)
         self._durations = Durations()
@@ -106,6 +73,9 @@ class CameraRunner:
         self._happenings = Happenings(camera, Tracker(track_ids), outlet, self.counters)
         self._reader = Reader(camera, around.clock, self._slot, around.watchdog, died=self._died, errors=self.counters.errors)
         self._worker = Stage(f"{camera.name}-worker", self._work, self._died)
+        self._guest = Guest(
+            camera.name, camera.fps, self._worker.pulse, has_more=lambda: self._slot.waiting, ends=self._is_ending
+        )  # fmt: skip
 
     def start(self) -> None:
         """Starts both threads."""
@@ -119,6 +89,7 @@ class CameraRunner:
         self._slot.close()
         worker_ended = self._worker.join(STOP_S)
         self._around.watchdog.forget(self._worker.pulse)
+        self._guest.leave()  # also where it hangs in a call: the others go on
         reader_ended = self._reader.join(STOP_S)
         if not (worker_ended and reader_ended):
             log.warning("%s: a thread is still in a blocking call and is left behind", self.camera.name)
@@ -162,9 +133,14 @@ class CameraRunner:
         self._reader.watch(tap)
 
     @property
+    def loaded(self) -> Loaded | None:
+        """Its model; None while there is none."""
+        return self._models.loaded
+
+    @property
     def bundle(self) -> UsableBundle | None:
         """What its model came out of; None while there is none."""
-        loaded = self._models.loaded
+        loaded = self.loaded
         return loaded.bundle if loaded else None
 
     @property
@@ -190,7 +166,7 @@ class CameraRunner:
 
     def finding(self) -> Finding | None:
         """Why nothing is published; None while something is."""
-        source, clock, loaded = self.source, self._around.clock, self._models.loaded
+        source, clock, loaded, room = self.source, self._around.clock, self._models.loaded, self._guest.room
         now = clock.monotonic()
         facts = CameraFacts(
             state=self.state(),
@@ -210,6 +186,7 @@ class CameraRunner:
             patience_s=self.counters.window_s,
             proven=loaded is not None and (loaded is self._has_seen or self._was_tested(loaded)),
             unanswered_s=self.counters.unanswered_s,
+            sharing=room.cameras if room else 1,
         )
         return reason(facts)
 
@@ -245,6 +222,7 @@ class CameraRunner:
             picture=picture_facts(self._check.facts()),
             source=source_facts(source),
             errors=dict(self.counters.errors),
+            turns=turns_facts(self._guest, window, self.counters.crowded),
         )
 
     def _work(self, stop: threading.Event) -> None:
@@ -253,22 +231,22 @@ class CameraRunner:
             while True:
                 self._happenings.turn(looking=self.switch.on)
                 if not self._is_ready():
-                    if stop.is_set() or self._slot.closed:
+                    if self._is_ending():
                         return
                     self._wait_for_model(stop)
                     continue
                 pulse.beat(IDLE_S, "waiting for a frame")
-                frame = self._slot.take(_TAKE_S)
-                if frame is None and (stop.is_set() or self._slot.closed):
+                lies_there = self._slot.wait(_TAKE_S)
+                if not lies_there and self._is_ending():
                     return
                 if self.errands.waiting and models.loaded is not None:
-                    pulse.beat(HANDING_OVER_S, "a picture shown by hand", on_device=models.loaded.on_device)
-                    self.errands.serve(models.loaded)
-                if frame is not None and not self.switch.on:
-                    self._show(frame)
-                elif frame is not None and self._is_ready():
-                    self._infer(frame)
+                    self._run_errand(models.loaded)
+                if lies_there and not self.switch.on:
+                    self._show(self._taken())
+                elif lies_there and self._is_ready():
+                    self._take_turn()
         finally:
+            self._guest.leave()
             try:
                 self._happenings.end_all()
             finally:
@@ -280,6 +258,31 @@ class CameraRunner:
         self._happenings.attend(self._models.loaded)
         return ready
 
+    def _is_ending(self) -> bool:
+        return self._worker.stop.is_set() or self._slot.closed
+
+    def _taken(self) -> Frame:
+        frame = self._slot.take(0.0)
+        assert frame is not None  # what lies there is replaced at most: this thread alone takes
+        return frame
+
+    def _take_turn(self) -> None:
+        """Waits for it with the frame still in the slot, so that it is the newest one."""
+        loaded, before = self._models.loaded, self._slot.dropped
+        assert loaded is not None
+        with self._guest.turn(loaded.line) as turn:
+            self.counters.crowded_out(self._slot.dropped - before)
+            if turn:
+                self._infer(self._taken(), turn)
+            else:
+                self._slot.take(0.0)  # it ends, and does not wait for others
+
+    def _run_errand(self, loaded: Loaded) -> None:
+        with self._guest.turn(loaded.line) as turn:
+            turn.prepared()
+            self._worker.pulse.beat(HANDING_OVER_S, "a picture shown by hand", on_device=loaded.on_device)
+            self.errands.serve(loaded)
+
     def _wait_for_model(self, stop: threading.Event) -> None:
         """Meanwhile who looks is shown what comes."""
         if not self._view.is_open:
@@ -290,12 +293,12 @@ class CameraRunner:
         if frame is not None:
             self._show(frame)
 
-    def _infer(self, frame: Frame) -> None:
+    def _infer(self, frame: Frame, turn: Pass) -> None:
         loaded = self._models.loaded
         assert loaded is not None
         trial = loaded.bundle.trial
         try:
-            result = self._run(loaded, frame)
+            result = self._run(loaded, frame, turn)
         except BackendError as exc:
             if not self.counters.errors[exc.code]:
                 log.error("%s: %s", self.camera.name, exc.render())  # noqa: TRY400  a sentence, not a traceback
@@ -308,7 +311,7 @@ class CameraRunner:
                 raise
             log.exception("%s: the bundle on trial cannot be worked with", self.camera.name)
             self.counters.failed(TrialFailed.code)
-            self._around.tell_failed(loaded.bundle, _as_failed_trial(exc))
+            self._around.tell_failed(loaded.bundle, unworkable(exc))
             return
         if trial is not None:
             trial.inferred(self.camera.name)
@@ -322,16 +325,17 @@ class CameraRunner:
         result = self._happenings.track(result)
         self._around.trace(self.camera.name, result)
         self._show(result.frame, result.outcome, loaded.author.labels)
+        self._around.describe(result, loaded.author)
         for part in outcome_parts(result.outcome):
             if self._worth_publishing(part):
                 self._publish(result, part, loaded.author)
         self._happenings.see(result, loaded.author.labels)
 
-    def _run(self, loaded: Loaded, frame: Frame) -> Result:
+    def _run(self, loaded: Loaded, frame: Frame, turn: Pass) -> Result:
         """One inference, within the time that those before it let expect."""
         pulse, began = self._worker.pulse, self._around.clock.monotonic()
         pulse.beat(self._durations.patience_s, "an inference", on_device=loaded.on_device)
-        result = loaded.steps.run(frame, self._look)
+        result = loaded.steps.run(frame, self._look, turn=turn)
         self._durations.note(self._around.clock.monotonic() - began)
         pulse.beat(HANDING_OVER_S, "handing a result over")
         if loaded.on_device:
@@ -378,11 +382,3 @@ class CameraRunner:
         self._failed = Finding("stage-died", f"{stage}: {type(exc).__name__}: {printable(exc)}")
         self._slot.close()
         self._reader.stop()
-
-
-def _as_failed_trial(exc: BaseException) -> TrialFailed:
-    return TrialFailed(
-        "the model's answer could not be worked on",
-        evidence={"cause": f"{type(exc).__name__}: {exc}"},
-        fix="run it with 'camagent infer' on a workstation, mend it, and install it as a new version",
-    )

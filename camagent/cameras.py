@@ -12,7 +12,7 @@ from dataclasses import asdict
 from itertools import count
 
 from camagent.bodies import CameraHealthBody
-from camagent.camera import CameraRunner, Surroundings, Switch
+from camagent.camera import CameraRunner
 from camagent.clock import Clock
 from camagent.commands import DetectSwitches
 from camagent.config import Camera
@@ -20,6 +20,7 @@ from camagent.errors import CodedError, StateError, printable
 from camagent.models import is_path
 from camagent.owner import Owner
 from camagent.standing import Standing, refusal_code
+from camagent.surroundings import Surroundings, Switch
 
 log = logging.getLogger("camagent")
 

@@ -125,7 +125,22 @@ class HomeAssistant(Section, frozen=True, kw_only=True):
     """MQTT discovery."""
 
     enabled: bool = False
-    prefix: str = "homeassistant"
+    prefix: Annotated[str, Meta(pattern=_PREFIX, max_length=200)] = "homeassistant"
+
+
+class Onvif(Section, frozen=True, kw_only=True):
+    """Metadata frames of ONVIF Profile M, beside our own detections."""
+
+    enabled: bool = False
+
+
+class Tuf(Section, frozen=True, kw_only=True):
+    """A TUF repository of bundles, on any web server: metadata/ and targets/ below `url`."""
+
+    url: str = ""  # "" = none
+    interval_s: Annotated[float, Meta(ge=10, le=604800)] = 3600.0
+    spread_s: Annotated[float, Meta(ge=0, le=604800)] | None = None  # of the first look after a start; None: interval_s
+    ca_file: Path | None = None
 
 
 class Hawkbit(Section, frozen=True, kw_only=True):
@@ -145,9 +160,10 @@ class Hawkbit(Section, frozen=True, kw_only=True):
 
 
 class Fleet(Section, frozen=True, kw_only=True):
-    """Groups whose commands this agent follows too, and servers that roll bundles out."""
+    """Groups whose commands this agent follows too, and servers that bundles come from by themselves."""
 
     groups: tuple[Id, ...] = ()
+    tuf: Tuf = Tuf()
     hawkbit: Hawkbit = Hawkbit()
 
 
@@ -170,6 +186,7 @@ class Config(Section, frozen=True, kw_only=True):
     camera: tuple[Camera, ...] = ()
     onnx: Onnx = Onnx()
     home_assistant: HomeAssistant = HomeAssistant()
+    onvif: Onvif = Onvif()
     fleet: Fleet = Fleet()
     web: Web = Web()
 
@@ -189,8 +206,9 @@ def problem(config: Config) -> tuple[str, str] | None:
         names = [zone.name for zone in camera.zone]
         if len(set(names)) != len(names):
             return f"camera[{index}].zone", "two zones of this camera have the same name"
-    if config.mqtt.prefix.endswith("/"):
-        return "mqtt.prefix", "it must not end with a slash"
+    for key, prefix in (("mqtt.prefix", config.mqtt.prefix), ("home_assistant.prefix", config.home_assistant.prefix)):
+        if prefix.endswith("/"):
+            return key, "it must not end with a slash"
     if config.mqtt.qos == 2:
         return "mqtt.qos", "detections go out at QoS 0 or 1; the outbox makes QoS 1 lossless"
     if bool(config.mqtt.cert_file) != bool(config.mqtt.key_file):

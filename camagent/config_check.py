@@ -6,7 +6,7 @@ from camagent.config import Config
 from camagent.errors import ConfigError
 from camagent.integrations import hawkbit_server
 from camagent.mqtt import Endpoint
-from camagent.orders import prefixes
+from camagent.orders import prefixes, repository_prefix
 from camagent.sources import open_source
 
 
@@ -15,6 +15,7 @@ def check(config: Config) -> None:
     Endpoint.parse(config.mqtt.url)
     prefixes(config)
     hawkbit_server.check(config.fleet.hawkbit, config.agent.id)
+    repository_prefix(config)
     for camera in config.camera:
         open_source(camera)
 

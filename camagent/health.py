@@ -77,6 +77,7 @@ class Bucket:
     errors: int = 0
     searched: int = 0
     invalid: int = 0
+    crowded_out: int = 0
     score_max: float = 0.0
     rows: list[tuple[float, ...]] = field(default_factory=list)  # _SUMS of each frame, until the second is over
     summed: list[float] | None = None
@@ -106,11 +107,17 @@ class Window:
     latency_ms: Mapping[str, float]
     searched: int = 0  # frames whose outputs were searched for NaN
     invalid: int = 0  # of these, frames that had some
+    crowded_out: int = 0  # frames that were replaced by newer ones while others had their turn at the backend
 
     @property
     def fps(self) -> float:
         """Inferred frames per second."""
         return self.inferred / self.seconds if self.seconds else 0.0
+
+    @property
+    def asked_fps(self) -> float:
+        """Frames per second that it had time for, were it alone at the backend."""
+        return (self.inferred + self.errors + self.crowded_out) / self.seconds if self.seconds else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +157,7 @@ class CameraCounters:
         self._buckets: deque[Bucket] = deque(maxlen=round(self.window_s / _BUCKET_S) + 1)
         self._unanswered: float | None = None  # when the oldest message was made of those since the broker's last answer
         self._published = self._inferred = self._tracked = 0
+        self.crowded = 0  # see `crowded_out`
         self._past = Past(list(_ZEROS), [0] * len(STEPS) * _PLACES, [])
         self.outcomes: Counter[str] = Counter({"acknowledged": 0, "refused": 0})
         self.errors: Counter[str] = Counter()
@@ -175,6 +183,12 @@ class CameraCounters:
         self._published += 1
         if answered and self._unanswered is None:
             self._unanswered = self._monotonic()
+
+    def crowded_out(self, frames: int) -> None:
+        """So many were replaced while the worker waited for its turn at the backend."""
+        if frames:
+            self._bucket().crowded_out += frames
+            self.crowded += frames
 
     def failed(self, kind: str) -> None:
         """The model failed on a frame, or something else that is survived; `kind` is an error code."""
@@ -224,6 +238,7 @@ class CameraCounters:
             latency_ms={name: round(sums[name] / inferred, 2) for name in STEPS} if inferred else {},
             searched=sum(bucket.searched for bucket in recent),
             invalid=sum(bucket.invalid for bucket in recent),
+            crowded_out=sum(bucket.crowded_out for bucket in recent),
         )
 
     def _bucket(self) -> Bucket:

@@ -1,13 +1,15 @@
-"""What `<camera>/health` says of model, picture and source, in the words of its body."""
+"""What `<camera>/health` says of model, picture, source and turns, in the words of its body."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from camagent.bodies import HealthModel, HealthPicture
+from camagent.bodies import HealthModel, HealthPicture, HealthTurns
+from camagent.health import Window
 from camagent.model_holder import Loaded
 from camagent.picture_check import PictureFacts
 from camagent.sources import SourceStatus
+from camagent.waiting_line import Guest
 
 
 def model_facts(loaded: Loaded) -> HealthModel:
@@ -36,3 +38,14 @@ def source_facts(source: SourceStatus) -> dict[str, Any]:
         "decoder_errors": source.decoder_errors, "corrupt": source.corrupt, "overloads": source.overloads,
         "unreadable": source.unreadable,
     }  # fmt: skip
+
+
+def turns_facts(guest: Guest, window: Window, crowded_out: int) -> HealthTurns | None:
+    """How it fares among those that share its backend; None before its first turn."""
+    room = guest.room
+    if room is None:
+        return None
+    return HealthTurns(
+        cameras=room.cameras, at_once=room.at_once, asked_fps=round(window.asked_fps, 2), crowded_out=crowded_out,
+        waited_s=round(guest.waited_s, 3),
+    )  # fmt: skip

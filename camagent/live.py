@@ -311,6 +311,7 @@ class Live:
     def _confirm(self, name: str, trial: Trial) -> None:
         with self._one_at_a_time:
             self.store.confirm(name, trial.ref.digest)
+            trial.confirmed = True
             self.trials.pop(name, None)
         self.trust.store.raise_floor(datetime.fromisoformat(trial.ref.created))
         log.info("bundle %s %s is confirmed", name, trial.ref.version)

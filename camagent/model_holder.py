@@ -10,10 +10,10 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from camagent import vitals
-from camagent.backends import BackendOptions, on_device
+from camagent.backends import BackendOptions, calls_at_once, on_device
 from camagent.bodies import ModelRef
 from camagent.clock import Clock
 from camagent.config import Camera
@@ -26,6 +26,7 @@ from camagent.models import UsableBundle, both_fit
 from camagent.pulse import Pulse
 from camagent.stage import Stage
 from camagent.steps import Steps
+from camagent.waiting_line import Line, Lines
 from camagent.watchdog import Watchdog
 from firmware_pkg.errors import NotStored
 
@@ -43,12 +44,13 @@ CLOSING_S = 60.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Loaded:
-    """A warm model with this camera's filter, and whose words its answers are."""
+    """A warm model with this camera's filter, and whose words its answers are. `bundle` has left its model's bytes behind."""
 
     bundle: UsableBundle
     steps: Steps
     author: Author
     opened_at: float  # monotonic seconds
+    line: Line  # where its camera waits for a turn
     on_device: bool = False  # it runs on an NPU or the like
 
 
@@ -64,6 +66,7 @@ class Habits:
     tell_failed: Callable[[UsableBundle, CodedError], None]  # a bundle on trial could not be opened
     watchdog: Watchdog
     lives: Lives
+    lines: Lines
 
 
 class ModelHolder:
@@ -206,8 +209,14 @@ class ModelHolder:
         for label in unknown_labels(camera, labels, groups):
             log.warning("%s: the model has no label %r, so the filter can never let it through", camera.name, label)
         ref = ModelRef(name=manifest.name, version=manifest.version)
+        bundle = replace(bundle, model=b"")  # the backend has its own, and every camera would keep another copy
         author = Author(self._habits.agent, camera.name, self._habits.run, ref, labels, groups)
-        return Loaded(bundle, steps, author, self._habits.clock.monotonic(), device)
+        return Loaded(bundle, steps, author, self._habits.clock.monotonic(), self._line(steps, device=device), device)
+
+    def _line(self, steps: Steps, *, device: bool) -> Line:
+        if device:
+            return self._habits.lines.on_device(steps.backend_name, calls_at_once(steps.backend))
+        return self._habits.lines.on_cpu(self._habits.options.intra_op_threads)
 
     def _take(self, newer: Loaded) -> None:
         older, self.loaded, self.refused = self.loaded, newer, None

@@ -28,17 +28,25 @@ STOP_S = 1.0
 
 def prefixes(config: Config) -> tuple[Prefix, ...]:
     """`commands.bundle_from`. Raises ConfigError for an entry that is no URL of a folder."""
-    found = []
-    for entry in config.commands.bundle_from:
-        try:
-            found.append(Prefix.parse(entry))
-        except UnusableUrl as exc:
-            raise ConfigError(
-                f"commands.bundle_from: {without_credentials(entry)} cannot be used: {exc}",
-                evidence={"entry": without_credentials(entry), "expected": "https://updates.example.org/models/"},
-                fix="give URLs of folders; with http only where the entry itself says http",
-            ) from exc
-    return tuple(found)
+    return tuple(folder_url("commands.bundle_from", entry) for entry in config.commands.bundle_from)
+
+
+def repository_prefix(config: Config) -> Prefix | None:
+    """`fleet.tuf.url`; None where there is none. Raises ConfigError."""
+    url = config.fleet.tuf.url
+    return folder_url("fleet.tuf.url", url) if url else None
+
+
+def folder_url(key: str, entry: str) -> Prefix:
+    """The URL of a folder that stands under `key`. Raises ConfigError."""
+    try:
+        return Prefix.parse(entry)
+    except UnusableUrl as exc:
+        raise ConfigError(
+            f"{key}: {without_credentials(entry)} cannot be used: {exc}",
+            evidence={"entry": without_credentials(entry), "expected": "https://updates.example.org/models/"},
+            fix="give URLs of folders; with http only where the entry itself says http",
+        ) from exc
 
 
 class Orders:

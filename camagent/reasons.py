@@ -19,6 +19,7 @@ LEAST_FRAMES = 5  # a picture that stands still has been seen at least so often
 UNKNOWN_KEY_INTERVAL_S = 20.0  # before a second key frame was seen
 _KEY_INTERVALS = 1.5  # the noise of a still scene comes with the key frame at the latest
 _LEAST_SEARCHES = 3
+CROWDED = 0.8  # of the inferences that it asked for: a camera that gets less is told so
 
 # these do not say why nothing is seen, only where it ended: worth a self-test
 UNEXPLAINED = frozenset({"no-candidates", "all-below-threshold"})
@@ -46,6 +47,7 @@ class CameraFacts:
     patience_s: float = 10.0
     proven: bool = False  # this model has been seen to see: its golden pictures here, or something in front of this camera
     unanswered_s: float = 0.0  # how long results have been waiting for any answer of the broker
+    sharing: int = 1  # cameras at the backend that it uses
 
     @property
     def found(self) -> bool:
@@ -60,7 +62,8 @@ class CameraFacts:
 
 def reason(facts: CameraFacts) -> Finding | None:
     """Why nothing is seen, upstream first; None while something is seen and delivered."""
-    return _source(facts) or _model(facts) or _picture(facts) or _funnel(facts) or _delivery(facts)
+    found = _source(facts) or _model(facts) or _picture(facts) or _funnel(facts) or _delivery(facts)
+    return (_crowded(facts) or found) if found is None or found.code == "healthy-empty" else found
 
 
 def _source(facts: CameraFacts) -> Finding | None:
@@ -84,7 +87,8 @@ def _model(facts: CameraFacts) -> Finding | None:
         return None
     if window.errors:
         return Finding("inference-failing", f"the model failed on all of {window.errors} frames in {window.seconds:.0f} s")
-    return _starting(facts) or Finding("no-frames", f"no frame reached the model in {window.seconds:.0f} s")
+    none = Finding("no-frames", f"no frame reached the model in {window.seconds:.0f} s")
+    return _starting(facts) or _crowded(facts) or none
 
 
 def _picture(facts: CameraFacts) -> Finding | None:
@@ -153,6 +157,18 @@ def _delivery(facts: CameraFacts) -> Finding | None:
     if facts.delivery or facts.unanswered_s <= facts.patience_s:
         return facts.delivery
     return Finding("not-delivered", f"the broker has answered for no result for {facts.unanswered_s:.0f} s")
+
+
+def _crowded(facts: CameraFacts) -> Finding | None:
+    """All is well, but seldom: told also while something is seen."""
+    window = facts.window
+    if facts.sharing < 2 or facts.settling or window.fps >= CROWDED * window.asked_fps:
+        return None
+    return Finding(
+        "backend-busy",
+        f"the backend is shared by {facts.sharing} cameras and full: {window.fps:.1f} of {window.asked_fps:.1f} frames per "
+        "second; lower fps or use a smaller model",
+    )
 
 
 def _starting(facts: CameraFacts) -> Finding | None:

@@ -54,6 +54,13 @@ class Service(Protocol):
         """
         ...
 
+    def fetch(self, name: str, url: str, origin: Origin, tell: Tell, *, force: bool = False) -> dict[str, Any]:
+        """As `install`, of the best version of a bundle that the TUF repository at `url` lists for this device.
+
+        Returns as `install`, or with outcome "unchanged" and "listed" where nothing newer than what runs is listed.
+        """
+        ...
+
     def activate(self, name: str, version: str | None, origin: Origin, tell: Tell, *, force: bool = False) -> dict[str, Any]:
         """Puts a stored version (the newest one without `version`) on trial. Returns as `install`."""
         ...

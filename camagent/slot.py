@@ -36,6 +36,12 @@ class Slot(Generic[T]):
             if self._box:
                 self._box.append(item)
 
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Until an item lies here, which stays; False after `timeout_s`, or when the slot is closed and empty."""
+        with self._ready:
+            self._ready.wait_for(lambda: self._box or not self._open, timeout_s)
+            return bool(self._box)
+
     def take(self, timeout_s: float | None = None) -> T | None:
         """The newest item; None after `timeout_s`, or when the slot is closed and empty."""
         with self._ready:

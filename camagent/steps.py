@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camagent import filters
-from camagent.backends import Backend, BackendOptions, Cautious, open_backend
+from camagent.backends import Backend, BackendOptions, Cautious
+from camagent.backends.shared import hold_backend
 from camagent.clock import Clock, SystemClock
 from camagent.errors import ModelMismatch
 from camagent.filters import FilterRule
@@ -42,6 +43,7 @@ from camagent.heads.nms import nms
 from camagent.messages import RleEncoders, RunLengths
 from camagent.models import UsableBundle
 from camagent.preprocess import Preprocessor
+from camagent.waiting_line import ALONE, Pass
 from firmware_pkg.manifest import InputSpec, Manifest
 
 INVALID_EVERY_S = 1.0  # how often outputs are searched for NaN: of a large output on a small core that takes a millisecond
@@ -62,7 +64,7 @@ class Steps:
         self._clock = clock or SystemClock()
         # asked first: it is cheaper than loading a model that nothing can decode
         self._detects = task_of(self.manifest.head.name).startswith("detect")
-        self.backend: Backend = open_backend(bundle.artifact.backend, bundle.model, options)
+        self.backend: Backend = hold_backend(bundle.artifact.backend, bundle.model, options)
         try:
             require_input(self.manifest.input, self.backend.inputs)
             self._head = build_head(self.manifest.head.name, _context(self.manifest, self.backend.outputs))
@@ -77,23 +79,29 @@ class Steps:
         """What the backend says of versions that may not go together: a sentence each."""
         return tuple(self.backend.warnings) if isinstance(self.backend, Cautious) else ()
 
-    def run(self, frame: Frame, look: Callable[[Prepared], None] = lambda _: None, *, rule: FilterRule | None = None) -> Result:
+    def run(
+        self, frame: Frame, look: Callable[[Prepared], None] = lambda _: None, *, rule: FilterRule | None = None,
+        turn: Pass = ALONE,
+    ) -> Result:  # fmt: skip
         """The whole way of one frame; `look` is shown what the model gets, `rule` stands in for this camera's.
 
-        Raises BackendError when the model fails on it.
+        `turn`: where others use the backend too. Raises BackendError when the model fails on it.
         """
         started = perf_counter()
         prepared = self.prepare(frame)
         look(prepared)
         tensor_ready = perf_counter()
+        turn.prepared()
+        called = perf_counter()
         outputs = self.backend.infer(prepared.tensor)
         inferred = perf_counter()
+        turn.over()
         sifted = self.decode(outputs, prepared.letterbox, rule)
         done = perf_counter()
         latency = Latency(
             decode=frame.decode_ms,
             preprocess=(tensor_ready - started) * 1e3,
-            infer=(inferred - tensor_ready) * 1e3,
+            infer=(inferred - called) * 1e3,
             postprocess=(done - inferred) * 1e3,
             total=(self._clock.monotonic() - frame.arrived) * 1e3,
         )

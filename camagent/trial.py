@@ -26,6 +26,7 @@ class Trial:
         """`monotonic`: seconds that never step."""
         self.name, self.ref = name, ref
         self.failure: CodedError | None = None
+        self.confirmed = False
         self._monotonic = monotonic
         self._lock = Lock()
         self._frames = 0
@@ -74,3 +75,12 @@ class Trial:
         with self._lock:
             seconds = 0.0 if self._began is None else self._monotonic() - self._began
             return {"frames": self._frames, "of_frames": CONFIRM_FRAMES, "seconds": round(seconds, 1), "of_seconds": CONFIRM_S}
+
+
+def unworkable(exc: BaseException) -> TrialFailed:
+    """What came out of the model could not be decoded, filtered or published."""
+    return TrialFailed(
+        "the model's answer could not be worked on",
+        evidence={"cause": f"{type(exc).__name__}: {exc}"},
+        fix="run it with 'camagent infer' on a workstation, mend it, and install it as a new version",
+    )

@@ -11,7 +11,7 @@ from firmware_pkg.addresses import Url
 from firmware_pkg.errors import DownloadFailed
 from firmware_pkg.order import Rules
 from firmware_pkg.pinned import Pinned, in_words, tls_context, untrusted, untrusted_evidence
-from firmware_pkg.response import Body, Broken, Moved, Want, failed, judge
+from firmware_pkg.response import AtMost, Body, Broken, Moved, Want, failed, judge, judge_small
 from firmware_pkg.watch import Watch
 
 
@@ -32,8 +32,8 @@ class Answer:
         self._response: Response | None = None
         self._framed = True
 
-    def ask(self, headers: dict[str, str], want: Want) -> Body | Moved:
-        """Sends the request and judges the answer's head."""
+    def ask(self, headers: dict[str, str], want: Want | AtMost) -> Body | Moved:
+        """Sends the request and judges the answer's head. Raises NotServed too where `want` is AtMost."""
         limits, left = self._rules.limits, self._watch.left_s
         try:
             with self._watch.head(limits.connect_s + limits.read_s):
@@ -41,12 +41,20 @@ class Answer:
                 self._response = self._adapter.ask(self._url, headers, timeouts)
         except (RequestException, HTTPError, OSError) as exc:
             raise self._trouble(exc) from exc
-        found = judge(self._response.status_code, self._response.headers, want)
+        status, given = self._response.status_code, self._response.headers
+        found = judge_small(status, given, want) if isinstance(want, AtMost) else judge(status, given, want)
         self._framed = not isinstance(found, Body) or found.framed
         return found
 
     def read(self, most: int) -> bytes:
         """What comes next: 1 to `most` bytes."""
+        data = self.take(most)
+        if not data:
+            raise Broken("the connection ended before the file did")
+        return data
+
+    def take(self, most: int) -> bytes:
+        """What comes next: at most `most` bytes; none at the end of a body whose end the server has marked."""
         assert self._response is not None
         try:
             with self._watch.body() as came:
@@ -54,8 +62,6 @@ class Answer:
                 came.append(len(data))
         except (HTTPError, OSError) as exc:
             raise self._trouble(exc) from exc
-        if not data:
-            raise Broken("the connection ended before the file did")
         return data
 
     def goes_on(self) -> bool:

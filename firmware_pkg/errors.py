@@ -9,6 +9,8 @@ signing.refusals.Refused
 +-- index       RollbackRefused
 +-- golden      GoldenFailed, TrialFailed
 +-- the way in  NoSpace, DownloadFailed, NotStored, StateError
++-- repository  RepositoryExpired, RepositoryRollback, RepositoryMixed, RepositorySignature, RepositoryInvalid, RepositoryKeys,
+                NotListed, ListedAlready
 """
 
 from __future__ import annotations
@@ -91,6 +93,54 @@ class DownloadFailed(Refused):
     code = "DOWNLOAD_FAILED"
 
 
+class RepositoryExpired(Refused):
+    """A repository's metadata has expired: nobody renews it, or somebody hands out an old state of it (freeze)."""
+
+    code = "REPOSITORY_EXPIRED"
+
+
+class RepositoryRollback(Refused):
+    """A repository shows an older state than this device has seen of it."""
+
+    code = "REPOSITORY_ROLLBACK"
+
+
+class RepositoryMixed(Refused):
+    """Files of a repository that do not belong together: they come from different states of it (mix-and-match)."""
+
+    code = "REPOSITORY_MIXED"
+
+
+class RepositorySignature(Refused):
+    """A repository's metadata is not signed by enough of the keys that the trust root names for it."""
+
+    code = "REPOSITORY_SIGNATURE"
+
+
+class RepositoryInvalid(Refused):
+    """What is served is no TUF repository, or a damaged one."""
+
+    code = "REPOSITORY_INVALID"
+
+
+class RepositoryKeys(Refused):
+    """The trust root names nobody who could keep a repository fresh."""
+
+    code = "REPOSITORY_KEYS"
+
+
+class NotListed(Refused):
+    """A repository lists no bundle of that name, or no version that could run here."""
+
+    code = "NOT_LISTED"
+
+
+class ListedAlready(Refused):
+    """A repository lists another bundle under that name and version."""
+
+    code = "LISTED_ALREADY"
+
+
 class NotStored(Refused):
     """The store has no bundle of that name or version."""
 
@@ -120,11 +170,19 @@ __all__ = [
     "ExtraFile",
     "FileMissing",
     "GoldenFailed",
+    "ListedAlready",
     "ManifestInvalid",
     "NoSpace",
+    "NotListed",
     "NotStored",
     "Refused",
     "RefusedBefore",
+    "RepositoryExpired",
+    "RepositoryInvalid",
+    "RepositoryKeys",
+    "RepositoryMixed",
+    "RepositoryRollback",
+    "RepositorySignature",
     "RollbackRefused",
     "RuntimeTooOld",
     "SizeLimit",

@@ -94,23 +94,23 @@ class Rules:
     """From where a bundle may be fetched."""
 
     allowed: tuple[Prefix, ...]
+    setting: str = "commands.bundle_from"  # where the entries stand, for messages
     listener: Listener | None = None
     ca_file: Path | None = None  # None: the machine's certificate authorities
     client: ClientCertificate | None = None
-    list_name: str = "commands.bundle_from"  # where the operator has written `allowed`
     limits: Limits = Limits()
     resolve: Resolver = system_resolver
     is_own: Callable[[str], bool] = is_own_address
 
 
-def permitted(text: str, allowed: Sequence[Prefix], list_name: str = "commands.bundle_from") -> Url:
-    """The URL, if it lies under one of the entries.
+def permitted(text: str, allowed: Sequence[Prefix], setting: str = "commands.bundle_from") -> Url:
+    """The URL, if it lies under one of the entries of `setting`.
 
     Raises:
         DownloadFailed: it does not, or it is no URL that can be judged.
     """
     entries = ", ".join(entry.url.shown for entry in allowed) or "nothing: the list is empty"
-    fix = f"order from below one of the entries of {list_name}, or add the server there"
+    fix = f"order from below one of the entries of {setting}, or add the server there"
     try:
         url = parse_url(text)
     except UnusableUrl as exc:

@@ -70,6 +70,13 @@ class Want:
 
 
 @dataclass(frozen=True, slots=True)
+class AtMost:
+    """What was asked for where nobody knows its size: a small file of at most `size` bytes."""
+
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Body:
     """The file comes."""
 
@@ -106,6 +113,46 @@ def judge(status: int, headers: Mapping[str, str], want: Want) -> Body | Moved:
         _check_range(headers.get("Content-Range", ""), want)
     skip = want.offset if status == 200 else 0
     return Body(skip, _framed(headers, want.size - want.offset + skip), validator)
+
+
+class NotServed(Exception):
+    """The server has answered, and does not give the file out."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"status {status}")
+        self.status = status
+
+
+def judge_small(status: int, headers: Mapping[str, str], want: AtMost) -> Body | Moved:
+    """As `judge`, for a small file of unknown size.
+
+    Raises:
+        Broken: worth another try.
+        NotServed: there is none, or not for us.
+        DownloadFailed: it is compressed, or larger than is ever read.
+    """
+    if status in _MOVED:
+        return Moved(headers.get("Location", ""))
+    if status in _TEMPORARY:
+        raise Broken(f"the server answered with status {status}")
+    if status != 200:
+        raise NotServed(status)
+    _refuse_encoding(headers)
+    text = headers.get("Content-Length", "").strip()
+    if _NUMBER.fullmatch(text) and int(text) > want.size:
+        raise endless(want.size, f"{int(text)} bytes")
+    return Body(0, framed=False, validator=Validator(None, None))
+
+
+def endless(most: int, found: str) -> DownloadFailed:
+    """A file that is larger than is ever read."""
+    return failed(
+        "too-large",
+        "the server sends more than a file of this kind ever holds; nothing of it was kept",
+        expected=f"{most} bytes at most",
+        found=found,
+        fix="look at what the server gives out under that address: it is not what belongs there",
+    )
 
 
 def changed(expected: object, found: object) -> DownloadFailed:

@@ -20,7 +20,7 @@ from firmware_pkg import limits as sizes
 from firmware_pkg.addresses import UnusableUrl, Url, forbidden, join_url, literal
 from firmware_pkg.answer import Answer
 from firmware_pkg.errors import DownloadFailed
-from firmware_pkg.order import Order, Rules, permitted
+from firmware_pkg.order import Limits, Order, Rules, permitted
 from firmware_pkg.response import Body, Broken, Moved, Validator, Want, changed, failed
 from firmware_pkg.watch import Watch
 
@@ -77,7 +77,7 @@ def checked_addresses(url: Url, rules: Rules) -> tuple[str, ...]:
                 f"{url.host} leads to an address from which no bundle is fetched: {word}",
                 expected="an address of another machine",
                 found=f"{text} ({word})",
-                fix=f"mend the name's DNS entry; where this is meant, put the literal address into {rules.list_name}",
+                fix=f"mend the name's DNS entry; where this is meant, put the literal address into {rules.setting}",
             )
     return found
 
@@ -109,7 +109,7 @@ class Download(io.RawIOBase):
         self._watch: Watch | None = None
         self._answer: Answer | None = None
         self._failed: DownloadFailed | None = None
-        self._url = permitted(order.url, rules.allowed, rules.list_name)
+        self._url = permitted(order.url, rules.allowed, rules.setting)
         _require_sound(order)
 
     def readable(self) -> bool:
@@ -194,12 +194,12 @@ class Download(io.RawIOBase):
                     self._skip(answer, found.skip)
                     self._validator = self._validator or found.validator
                     return answer
-                url, token = self._redirected(url, found), None
+                url, token = redirected(url, found, self._rules), None
             except BaseException:
                 answer.close()
                 raise
             answer.close()
-        raise _redirected("one that leads to the file", f"more than {self._rules.limits.redirects} redirects")
+        raise elsewhere("one that leads to the file", f"more than {self._rules.limits.redirects} redirects")
 
     def _headers(self, token: str | None) -> dict[str, str]:
         headers = {"Accept-Encoding": "identity", "Accept": "*/*"}
@@ -211,17 +211,6 @@ class Download(io.RawIOBase):
             if condition:
                 headers["If-Range"] = condition
         return headers
-
-    def _redirected(self, url: Url, moved: Moved) -> Url:
-        try:
-            target = join_url(url, moved.location)
-        except UnusableUrl as exc:
-            raise _redirected("an address on the same server", "one that cannot be used") from exc
-        if target.origin != url.origin:
-            raise _redirected(f"an address on {url.scheme}://{url.authority}", "one on another server")
-        if not any(entry.covers(target) for entry in self._rules.allowed):
-            raise _redirected(f"an address below an entry of {self._rules.list_name}", "one outside")
-        return target
 
     def _skip(self, answer: Answer, number: int) -> None:
         """The server sends from the beginning again: what is here already must be what comes."""
@@ -253,21 +242,7 @@ class Download(io.RawIOBase):
 
     def _obey(self, watch: Watch) -> None:
         """Raises what the watch has found."""
-        verdict, limits = watch.look(), self._rules.limits
-        if verdict is None:
-            return
-        expected, what = {
-            "stopped": ("a finished download", "the download was stopped"),
-            "deadline": (f"all of it within {watch.total_s:.0f} s", "the download took too long"),
-            "too-slow": (f"{limits.rate} bytes per second over {limits.window_s:.0f} s", "the server is too slow"),
-        }[verdict]
-        raise failed(
-            verdict,
-            what,
-            expected=expected,
-            found=f"{self._got} of {self._order.size} bytes",
-            fix="order it again when server and network are faster, or push the bundle to the device",
-        )
+        obey(watch, self._rules.limits, f"{self._got} of {self._order.size} bytes")
 
     def _drop(self) -> None:
         if self._answer is not None:
@@ -279,6 +254,25 @@ class Download(io.RawIOBase):
         if self._watch is not None:
             self._watch.close()
             self._watch = None
+
+
+def obey(watch: Watch, limits: Limits, found: str) -> None:
+    """Raises what the watch has found as DownloadFailed; `found`: how far it came."""
+    verdict = watch.look()
+    if verdict is None:
+        return
+    expected, what = {
+        "stopped": ("a finished download", "the download was stopped"),
+        "deadline": (f"all of it within {watch.total_s:.0f} s", "the download took too long"),
+        "too-slow": (f"{limits.rate} bytes per second over {limits.window_s:.0f} s", "the server is too slow"),
+    }[verdict]
+    raise failed(
+        verdict,
+        what,
+        expected=expected,
+        found=found,
+        fix="order it again when server and network are faster, or push the bundle to the device",
+    )
 
 
 def _require_sound(order: Order) -> None:
@@ -294,7 +288,21 @@ def _require_sound(order: Order) -> None:
         )  # fmt: skip
 
 
-def _redirected(expected: str, found: str) -> DownloadFailed:
+def redirected(url: Url, moved: Moved, rules: Rules) -> Url:
+    """Where a redirect leads. Raises DownloadFailed where that is another server, or outside what is allowed."""
+    try:
+        target = join_url(url, moved.location)
+    except UnusableUrl as exc:
+        raise elsewhere("an address on the same server", "one that cannot be used") from exc
+    if target.origin != url.origin:
+        raise elsewhere(f"an address on {url.scheme}://{url.authority}", "one on another server")
+    if not any(entry.covers(target) for entry in rules.allowed):
+        raise elsewhere(f"an address below an entry of {rules.setting}", "one outside")
+    return target
+
+
+def elsewhere(expected: str, found: str) -> DownloadFailed:
+    """The refusal of a redirect."""
     return failed(
         "redirected",
         "the server sends the download elsewhere",
@@ -304,4 +312,4 @@ def _redirected(expected: str, found: str) -> DownloadFailed:
     )
 
 
-__all__ = ["Download", "Order", "Rules", "checked_addresses", "download"]
+__all__ = ["Download", "Order", "Rules", "checked_addresses", "download", "elsewhere", "obey", "redirected"]

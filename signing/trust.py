@@ -13,7 +13,7 @@ from types import MappingProxyType
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from securesystemslib.signer import SSlibKey  # type: ignore[attr-defined]  # public, but not re-exported in mypy's sense
 from tuf.api.exceptions import RepositoryError
-from tuf.api.metadata import Metadata, Root, Targets  # type: ignore[attr-defined]  # public, but not re-exported in mypy's sense
+from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp  # type: ignore[attr-defined]  # public, but not re-exported in mypy's sense
 from tuf.api.serialization import DeserializationError, SerializationError
 
 from signing import limits
@@ -41,12 +41,20 @@ class TrustRoot:
     root_threshold: int
     signers: tuple[PublicKey, ...]  # the `targets` role: who may sign bundles
     threshold: int  # how many of them it takes
+    online_keys: tuple[PublicKey, ...]  # the `snapshot` and `timestamp` roles of a repository; () where it may have none
     metadata: Metadata[Root]  # what tuf made of it
 
     @property
     def name(self) -> str:
         """For messages and file names."""
         return f"{self.version}.root.json"
+
+    @property
+    def has_repository(self) -> bool:
+        """Whether bundles may also be listed in a TUF repository: somebody may sign snapshot and timestamp of it."""
+        root = self.metadata.signed
+        named = all(root.roles[role].keyids for role in (Snapshot.type, Timestamp.type))
+        return named and bool(root.consistent_snapshot)
 
 
 def read_root(data: bytes, name: str = "root.json") -> TrustRoot:
@@ -85,8 +93,21 @@ def _unsigned_root(data: bytes, name: str) -> TrustRoot:
     root_keys, signers = _role(root, Root.type, keys, name), _role(root, Targets.type, keys, name)
     for key in signers:
         key.require(BUNDLE_KINDS, "to sign bundles (role targets)")
+    online = [
+        key for role in (Snapshot.type, Timestamp.type) if root.roles[role].keyids for key in _role(root, role, keys, name)
+    ]
     thresholds = root.roles[Root.type].threshold, root.roles[Targets.type].threshold
-    return TrustRoot(data, root.version, root.expires, root_keys, thresholds[0], signers, thresholds[1], metadata)
+    return TrustRoot(
+        data,
+        root.version,
+        root.expires,
+        root_keys,
+        thresholds[0],
+        signers,
+        thresholds[1],
+        tuple(dict.fromkeys(online)),
+        metadata,
+    )
 
 
 def _parse(data: bytes, name: str) -> Metadata[Root]:

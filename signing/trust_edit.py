@@ -17,8 +17,15 @@ from signing.keys import BUNDLE_KINDS, ROOT_KINDS, PublicKey, Signer
 from signing.refusals import Refused, ThresholdNotMet, TrustRotation, UntrustedSigner
 from signing.trust import TrustRoot
 
+_ONLINE = (Snapshot.type, Timestamp.type)
+_KINDS = {
+    Root.type: (ROOT_KINDS, "as a root key"),
+    Targets.type: (BUNDLE_KINDS, "to sign bundles"),
+    **dict.fromkeys(_ONLINE, (ROOT_KINDS, "as a repository's online key")),
+}
 
-class _ForTuf(TufSigner):
+
+class ForTuf(TufSigner):
     """Our Signer (key file or token) in tuf's clothes."""
 
     def __init__(self, signer: Signer) -> None:
@@ -50,6 +57,7 @@ def init(
     expires: datetime,
     threshold: int = 1,
     root_threshold: int = 1,
+    online_keys: Sequence[PublicKey] = (),
 ) -> bytes:
     """The first root.json, signed by all root keys given.
 
@@ -59,6 +67,7 @@ def init(
         expires: new installs stop then, until a newer root arrives; a whole second, UTC.
         threshold: how many signers a bundle needs.
         root_threshold: how many root keys the next root needs.
+        online_keys: who may renew a repository's snapshot and timestamp, one of them each time; ECDSA P-256 or Ed25519.
 
     Raises:
         KeyTypeUnsupported: a key of another kind.
@@ -67,15 +76,24 @@ def init(
     root = Root(version=1, expires=expires.replace(microsecond=0), consistent_snapshot=False)
     _set_role(root, Root.type, [signer.public for signer in root_keys], root_threshold)
     _set_role(root, Targets.type, signers, threshold)
-    for unused in (Snapshot.type, Timestamp.type):  # TUF wants all four roles; these two belong to repositories
+    for unused in _ONLINE:  # TUF wants all four roles; these two belong to repositories
         root.roles[unused] = Role([], 1)
+    _set_online(root, online_keys)
     data = _signed(root, root_keys)
     trust.read_root(data)
     return data
 
 
+def _set_online(root: Root, keys: Sequence[PublicKey]) -> None:
+    """Both roles of a repository that a machine renews; with them its files are named by version and digest."""
+    if keys:
+        for role in _ONLINE:
+            _set_role(root, role, keys, 1)
+        root.consistent_snapshot = True
+
+
 def _set_role(root: Root, role: str, keys: Iterable[PublicKey], threshold: int) -> None:
-    kinds, purpose = (ROOT_KINDS, "as a root key") if role == Root.type else (BUNDLE_KINDS, "to sign bundles")
+    kinds, purpose = _KINDS[role]
     for key_id in list(root.roles[role].keyids):
         root.revoke_key(key_id, role)
     for key in keys:
@@ -99,7 +117,7 @@ def _signed(root: Root, signers: Iterable[Signer]) -> bytes:
 
 def _add_signature(metadata: Metadata[Root], signer: Signer) -> None:
     try:
-        metadata.sign(_ForTuf(signer), append=True)
+        metadata.sign(ForTuf(signer), append=True)
     except UnsignedMetadataError as exc:
         if isinstance(exc.__cause__, Refused):  # tuf wraps what a token says; our users want the token's words
             raise exc.__cause__ from exc
@@ -115,6 +133,7 @@ def successor(
     root_threshold: int | None = None,
     signers: Sequence[PublicKey] | None = None,
     threshold: int | None = None,
+    online_keys: Sequence[PublicKey] | None = None,
     draft: bool = False,
 ) -> bytes:
     """Root N+1: what is not given stays as it is.
@@ -127,6 +146,7 @@ def successor(
         root_threshold: how many of them the root after this one needs.
         signers: who may sign bundles from now on.
         threshold: how many of them a bundle needs.
+        online_keys: who may renew a repository's snapshot and timestamp from now on.
         draft: leave it to `cosign` on other machines to complete the signatures.
 
     Raises:
@@ -143,6 +163,7 @@ def successor(
     _set_role(root, Root.type, keys, current.root_threshold if root_threshold is None else root_threshold)
     keys = current.signers if signers is None else signers
     _set_role(root, Targets.type, keys, current.threshold if threshold is None else threshold)
+    _set_online(root, online_keys or ())
     data = _signed(root, by)
     if not draft:
         check_successor(current, data)
@@ -179,9 +200,10 @@ def rotate(
     expires: datetime,
     root_keys: Sequence[PublicKey] | None = None,
     root_threshold: int | None = None,
+    online_keys: Sequence[PublicKey] | None = None,
 ) -> bytes:
-    """Root N+1 with a new expiry and, where they are given, new root keys. Raises as `successor`."""
-    return successor(current, by, expires=expires, root_keys=root_keys, root_threshold=root_threshold)
+    """Root N+1 with a new expiry and, where they are given, new root or online keys. Raises as `successor`."""
+    return successor(current, by, expires=expires, root_keys=root_keys, root_threshold=root_threshold, online_keys=online_keys)
 
 
 def cosign(draft: bytes, current: TrustRoot, signer: Signer) -> bytes:

@@ -333,3 +333,24 @@ def test_trust_goes_to_a_camera_too(tmp_path: Path) -> None:
         assert json.loads(refused.stdout)["code"] == "TRUST_MISSING"
     gone = here("trust", "install", *roots(tmp_path, b"one"), *to)
     assert gone.returncode == 3
+
+
+def test_a_bundle_from_a_repository_is_asked_of_the_agent(daemon: Daemon) -> None:
+    url = "https://updates.example.org/cameras/"
+    done = daemon.camagent("bundle", "install", "fastestdet", "--repository", url, "--force", "--json")
+    assert done.returncode == 0, done.stderr
+    assert daemon.service.asked == [("fetch", "fastestdet", url, True)]
+    body = json.loads(done.stdout)
+    assert (body["schema"], body["result"]["version"]) == ("camagent.install/1", "1.1.0")
+    assert daemon.service.origins[0].kind == "local"
+
+
+def test_a_file_that_is_not_there_and_a_name_that_is_none(daemon: Daemon) -> None:
+    missing = daemon.camagent("bundle", "install", "fastestdet")
+    assert (missing.returncode, missing.stderr.split(":")[0]) == (2, "error[USAGE]")
+    assert "--repository" in missing.stderr
+    for name in ("../x", "cam[/]", "\x1b[2J", ""):
+        wrong = daemon.camagent("bundle", "install", name, "--repository", "https://updates.example.org/")
+        assert (wrong.returncode, wrong.stderr.split(":")[0]) == (2, "error[USAGE]")
+        assert "\x1b" not in wrong.stderr
+    assert daemon.service.asked == []

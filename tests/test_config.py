@@ -54,6 +54,9 @@ def test_defaults_are_those_of_the_contract(tmp_path: Path) -> None:
     assert config.onnx.intra_op_threads == 1
     assert config.web.listen == "127.0.0.1:8420"
     assert not config.agent.allow_unsigned
+    assert config.home_assistant.prefix == "homeassistant"
+    assert not config.home_assistant.enabled
+    assert not config.onvif.enabled
     assert config.agent.id.rpartition("-")[2].isalnum()
 
 
@@ -88,6 +91,9 @@ def test_camera_defaults(tmp_path: Path) -> None:
         ('[[camera]]\nname = "a"', ["camera[0].url is missing"]),
         ('[agent]\nid = "group"', ["agent.id"]),
         ('[mqtt]\nprefix = "a/#"', ["mqtt.prefix", "without # and +"]),
+        ('[mqtt]\nprefix = "a/"', ["mqtt.prefix", "must not end with a slash"]),
+        ('[home_assistant]\nprefix = "+/x"', ["home_assistant.prefix", "without # and +"]),
+        ('[home_assistant]\nprefix = "ha/"', ["home_assistant.prefix", "must not end with a slash"]),
         ('[[camera]]\nname="a"\nurl="x"\n[[camera.zone]]\nname="z"\npolygon=[[0,0],[1,1]]', ["polygon", "length >= 3"]),
         ('[[camera]]\nname="a"\nurl="x"\n[[camera.zone]]\nname="z"\npolygon=[[0,0],[1,1],[2,0]]', ["polygon[2][0]", "<= 1.0"]),
         ('[fleet.hawkbit]\nurl = "https://h"', ["fleet.hawkbit.target_token_file", "a token file or a client certificate"]),

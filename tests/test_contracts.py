@@ -17,15 +17,19 @@ LEAVES = {"frame", "slot", "clock", "errors", "config", "health", "service"}
 PLUMBING = LEAVES | {"bodies", "commands", "config_file", "labels", "notify", "redact", "owner", "vitals", "stage", "trial"}
 PLUMBING |= {"audit", "language", "trace", "picture_check", "reasons", "rockchip", "onlookers", "overlay", "overlay_file"}
 PLUMBING |= {"npu", "pulse", "watchdog", "lives", "vigil", "failed_start", "standing", "open_events"}
+PLUMBING |= {"turns", "waiting_line"}
 # the way of a frame, in order
 STAGES = {"sources", "preprocess", "backends", "heads", "filters", "track", "events", "counts", "best_picture", "messages"}
 STAGES |= {"outbox", "mqtt", "models"}
 ASSEMBLY = {
     "agent",
+    "announcing",
     "steps",
+    "surroundings",
     "camera",
     "cameras",
     "config_check",
+    "describing",
     "inputs",
     "kept_topics",
     "bundles",
@@ -36,6 +40,7 @@ ASSEMBLY = {
     "happenings",
     "head_fit",
     "health_facts",
+    "inbox",
     "model_holder",
     "pipeline",
     "probing",
@@ -130,6 +135,11 @@ def test_only_the_assembly_imports_stages() -> None:
             assert other in PLUMBING, f"{file} is plumbing and imports {other}"
         if own in ABOVE and other in STAGES:
             assert (own, other) == ("sinks", "preprocess"), f"{file} imports the stage {other}: get it from pipeline"
+
+
+def test_integrations_get_what_they_need_as_arguments() -> None:
+    for file, own, other in edges():
+        assert own != "integrations" or other in PLUMBING, f"{file} imports {other}"
 
 
 def test_only_commands_web_control_and_selftest_import_the_pipeline() -> None:

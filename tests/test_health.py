@@ -89,6 +89,21 @@ def test_searched_outputs_are_counted_and_so_are_the_invalid_ones() -> None:
     assert (counters.window().inferred, counters.window().searched, counters.window().invalid) == (3, 2, 1)
 
 
+def test_frames_that_others_turns_cost_count_as_asked_for() -> None:
+    now = [0.0]
+    counters = CameraCounters(lambda: now[0])
+    for _ in range(50):
+        counters.inferred(StageCounts(), Latency(0, 0, 0, 0, 0))
+        counters.crowded_out(1)
+        counters.crowded_out(0)
+        now[0] += 0.2
+    seen = counters.window()
+    assert seen.asked_fps == pytest.approx(2 * seen.fps)
+    assert counters.crowded == 50
+    now[0] += WINDOW_S + 1
+    assert (counters.window().crowded_out, counters.crowded) == (0, 50)
+
+
 @pytest.mark.parametrize("answer", ["acknowledged", "refused"])
 def test_results_wait_for_an_answer_until_there_is_one(answer: str) -> None:
     now = [5.0]

@@ -48,6 +48,15 @@ def labels(**pairs: str) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(pairs.items()))
 
 
+def test_what_is_lost_and_waited_for_at_a_shared_backend() -> None:
+    turns = {"cameras": 4, "at_once": 1, "asked_fps": 10.0, "crowded_out": 3, "waited_s": 2.5}
+    found = read({"agent": agent(), "cameras": [camera(turns=turns), camera("back", turns=None)], "bundles": {}})
+    assert found["camagent_frames_total", labels(camera="front", stage="crowded_out")] == 3
+    assert found["camagent_frames_total", labels(camera="back", stage="crowded_out")] == 0
+    assert found["camagent_turn_wait_seconds_total", labels(camera="front")] == 2.5
+    assert ("camagent_turn_wait_seconds_total", labels(camera="back")) not in found
+
+
 def test_every_number_of_health_is_there_in_base_units() -> None:
     bundles = {"blobs": {"current": "1.0.0", "trial": None, "previous": "0.9.0"}}
     status = {"agent": agent(), "cameras": [camera()], "bundles": bundles}

@@ -186,6 +186,20 @@ def test_a_retained_command_is_ignored_and_a_long_one_too(tmp_path: Path) -> Non
             assert {word for _, word in agent.commands} == {b"ON"}
 
 
+def test_a_retained_notice_is_heard_and_a_command_on_its_topic_is_a_command(tmp_path: Path) -> None:
+    notice = "homeassistant/status"
+    with running(tmp_path) as broker, subscribed(broker.port, "nothing") as other, sending(tmp_path, broker.port) as agent:
+        agent.client.subscribe([COMMAND], [notice, COMMAND])
+        wait_for(lambda: _heard(agent, other, b"ON"))
+        other.client.publish(COMMAND, b"OFF", 1, retain=True).wait_for_publish(5)
+        other.client.publish(notice, b"x" * 5000, 1, retain=True).wait_for_publish(5)
+        other.client.publish(notice, b"online", 1, retain=True).wait_for_publish(5)
+        wait_for(lambda: agent.client.snapshot().notices == 1)
+        assert agent.commands[-1] == (notice, b"online")
+        assert (COMMAND, b"OFF") not in agent.commands
+        assert agent.client.snapshot().commands_too_long == 1
+
+
 def test_on_3_1_1_a_retained_command_comes_and_is_counted(tmp_path: Path) -> None:
     def push(connection: Connection) -> None:
         if connection.version == 5:

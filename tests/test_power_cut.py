@@ -292,7 +292,12 @@ SYNCING = {
     *("write_atomic", "disk.write_atomic"),
 }
 # no power cut at a desk takes a camera down
-ON_A_WORKSTATION = {"firmware_pkg/signed.py", "signing/key_files.py", "camagent/cli/model_optimize.py"}
+ON_A_WORKSTATION = {
+    "firmware_pkg/publish_tree.py",
+    "firmware_pkg/signed.py",
+    "signing/key_files.py",
+    "camagent/cli/model_optimize.py",
+}
 
 
 def syncs(calls: Sequence[Call]) -> list[int]:

@@ -78,6 +78,25 @@ def test_an_empty_scene_is_healthy_only_for_a_model_that_was_seen_to_see() -> No
     assert code(filtered) == "all-filtered-by-label", "a filter that removes everything is named, wanted or not"
 
 
+def test_who_gets_clearly_less_than_it_asks_for_is_told_what_of_what_and_why() -> None:
+    few: dict[str, Any] = {"inferred": 61, "crowded_out": 39}
+    for seen in (replace(BUSY, **few), window(**few, candidates=9, score_max=0.2)):
+        found = reason(facts(seen, sharing=4, proven=True))
+        assert found is not None
+        assert found.code == "backend-busy"
+        assert "shared by 4 cameras and full: 6.1 of 10.0 frames per second" in found.detail
+    assert code(facts(replace(BUSY, inferred=85, crowded_out=15), sharing=4)) is None, "a little less is no news"
+    assert code(facts(replace(BUSY, **few), sharing=1)) is None, "nobody else is there"
+    assert code(facts(replace(BUSY, **few), sharing=4, age_s=3.0)) is None, "everybody is loading"
+    assert code(facts(window(inferred=0, crowded_out=5), sharing=4)) == "backend-busy", "it got nothing at all"
+
+
+def test_what_is_wrong_is_told_before_what_is_only_seldom() -> None:
+    crowded: dict[str, Any] = {"inferred": 61, "crowded_out": 39}
+    assert code(facts(window(**crowded), sharing=4)) == "no-candidates"
+    assert code(facts(replace(BUSY, **crowded), sharing=4, delivery=Finding("mqtt-acl-denied", "d"))) == "mqtt-acl-denied"
+
+
 def test_upstream_speaks_first() -> None:
     broken = facts(
         window(inferred=0, errors=3), source=Finding("stream-unreachable", "s"), bundle=Finding("bundle-refused", "b"),

@@ -256,6 +256,7 @@ CONNECTED = MqttState(
     state="connected", code=None, detail=None, fix=None, protocol="5", maximum_packet=None, connects=1, attempts=1,
     connected_s=100.0, last_end=None, clashes=0, short_lives=0, refused=0, too_large=0, set_aside=0, live_dropped=0,
     rejection=None, subscriptions_refused=0, commands=0, commands_retained=0, commands_too_long=0, commands_failed=0,
+    notices=0,
 )  # fmt: skip
 SEEN = TopicFacts(DETECTIONS, 400, "acknowledged", "Success", echoed=True)
 FACTS = DeliveryFacts("mqtt://b:1883", "cam", CONNECTED, (SEEN,), "", observer_stood=True, typical_bytes=1800)

@@ -103,3 +103,24 @@ def test_every_command_that_makes_a_root_prints_json_where_it_is_asked(tmp_path:
         body = json.loads(done.stdout)
         assert (body["schema"], body["version"]) == ("camagent.trust/1", version)
         assert Path(body["file"]).exists()
+
+
+def test_online_keys_are_named_shown_and_kept_apart(tmp_path: Path) -> None:
+    for name in ("root", "release", "online", "other"):
+        ok("key", "generate", "--out", str(tmp_path / name))
+    root_key, release, online, other = (
+        str(tmp_path / name) for name in ("root.pem", "release.pub.pem", "online.pub.pem", "other.pub.pem")
+    )
+    init = ("trust", "init", "--root-key", root_key, "--signer", release)
+    for shared in (release, str(tmp_path / "root.pub.pem")):
+        refused = camagent(*init, "--online-key", shared, "-o", str(tmp_path / "no.json"))
+        assert (refused.returncode, refused.stderr.split(":")[0]) == (2, "error[USAGE]")
+    plain, first = str(tmp_path / "plain.json"), str(tmp_path / "1.root.json")
+    assert json.loads(ok(*init, "-o", plain, "--json"))["online_keys"] == []
+    made = json.loads(ok(*init, "--online-key", online, "-o", first, "--json"))
+    assert made["online_keys"] == [json.loads(ok("key", "show", online, "--json"))["id"]]
+    assert "renewed by:" in ok("trust", "show", first)
+    second = json.loads(ok("trust", "rotate", first, "--root-key", root_key, "--online-key", other, "--json"))
+    assert second["online_keys"] == [json.loads(ok("key", "show", other, "--json"))["id"]]
+    third = json.loads(ok("trust", "rotate", str(tmp_path / "2.root.json"), "--root-key", root_key, "--json"))
+    assert third["online_keys"] == second["online_keys"], "what is not given stays"

@@ -44,6 +44,9 @@ ENDED = {**OBJECT, "current_zones": [], "stationary": True, "end_time": 22.4}
         ),
         ({"schema": "camagent.selftest/1", "verdict": "healthy", "causes": []}, "self-test: healthy"),
         ({"schema": "camagent.selftest/1", "verdict": "fault", "causes": [{"id": "frozen"}]}, "self-test: fault: frozen"),
+        ({"Frame": [{"@UtcTime": "2021-10-05T15:13:27.321Z"}]}, "ONVIF metadata: no objects"),
+        ({"Frame": [{"Object": [{"@ObjectId": 1}]}]}, "ONVIF metadata: 1 object"),
+        ({"Frame": [{"Object": 5}]}, '(not what its schema says) {"Frame": [{"Object": 5}]}'),
         ({"schema": "camagent.selftest/1"}, '(not what its schema says) {"schema": "camagent.selftest/1"}'),
     ],
 )

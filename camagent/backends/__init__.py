@@ -5,7 +5,8 @@ A vendor's runtime is imported inside its own file, when it is opened, so a runt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from threading import Lock
@@ -35,7 +36,7 @@ class BackendOptions:
 
 
 class Backend(Protocol):
-    """A loaded model. One instance belongs to one thread."""
+    """A loaded model. One instance belongs to one thread, unless its factory says otherwise (shared.py)."""
 
     @property
     def inputs(self) -> Sequence[TensorSpec]:
@@ -69,6 +70,16 @@ class Cautious(Protocol):
         ...
 
 
+@runtime_checkable
+class Parallel(Protocol):
+    """A backend whose device works on several calls at the same time, from whichever cameras they come."""
+
+    @property
+    def calls_at_once(self) -> int:
+        """How many; an NPU's cores."""
+        ...
+
+
 BackendFactory = Callable[[bytes, BackendOptions], Backend]
 
 ON_CPU = frozenset({"onnx", "rknn-sim"})  # every other one speaks to a device that may hang
@@ -86,6 +97,11 @@ def on_device(name: str) -> bool:
     return name not in ON_CPU
 
 
+def calls_at_once(backend: Backend) -> int:
+    """Of the device that it speaks to: one where it does not say."""
+    return backend.calls_at_once if isinstance(backend, Parallel) else 1
+
+
 def bar_devices(why: str) -> None:
     """From now on every backend that speaks to a device is refused: another call would only hang."""
     _barred[:] = [why] if why else []
@@ -96,6 +112,13 @@ def open_backend(name: str, model: bytes, options: BackendOptions) -> Backend:
 
     Raises BackendError, also for a name that nobody provides; NpuHung after `bar_devices`.
     """
+    with opener(name) as factory:
+        return factory(model, options)
+
+
+@contextmanager
+def opener(name: str) -> Iterator[BackendFactory]:
+    """What opens models of this backend; nobody else opens one meanwhile. Raises BackendError, NpuHung."""
     if _barred and on_device(name):
         raise NpuHung(
             f"the NPU has hung twice and is left alone until a reboot: {_barred[0]}",
@@ -115,4 +138,4 @@ def open_backend(name: str, model: bytes, options: BackendOptions) -> Backend:
             raise BackendError(
                 f"backend {name!r} cannot be loaded", evidence={"cause": repr(exc)}, fix="install the runtime that it needs"
             ) from exc
-        return factory(model, options)
+        yield factory

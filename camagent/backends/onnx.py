@@ -23,6 +23,7 @@ os.environ.setdefault(
     "ORT_DISABLE_TELEMETRY", "1"
 )  # read at its import: else it keeps a database of its use in the home folder
 _ERRORS_ONLY = 3
+_CPU = "CPUExecutionProvider"
 _COLORS = 3
 
 
@@ -40,17 +41,23 @@ class OnnxBackend:
         self.inputs: Sequence[TensorSpec] = tuple(spec for spec in declared if spec not in self._auxiliary)
         self.outputs: Sequence[TensorSpec] = tuple(_spec(node) for node in self._session.get_outputs())
         self._input = self.inputs[0].name
-        self._sizes: dict[str, NDArray[np.generic]] = {}  # what the auxiliary inputs get, for pictures of `_fed`
-        self._fed: tuple[int, ...] = ()
+        # what the auxiliary inputs get, for pictures of that shape: replaced as a whole, for threads of several shapes
+        self._sizes: tuple[tuple[int, ...], Mapping[str, NDArray[np.generic]]] = ((), {})
         self._names = [spec.name for spec in self.outputs]
+
+    @staticmethod
+    def shareable(options: BackendOptions) -> bool:
+        """On the CPU `Run` may be called by many threads (microsoft/onnxruntime #114); not so of every other provider."""
+        return options.providers == (_CPU,)
 
     def infer(self, tensor: NDArray[np.generic]) -> Sequence[NDArray[np.generic]]:
         """Runs the model once; see `Backend.infer`."""
-        if self._auxiliary and tensor.shape != self._fed:
+        fed, sizes = self._sizes
+        if self._auxiliary and tensor.shape != fed:
             height, width = tensor.shape[1:3] if tensor.shape[-1] == _COLORS else tensor.shape[-2:]
-            self._sizes = {spec.name: value_of(spec, width, height) for spec in self._auxiliary}
-            self._fed = tensor.shape
-        return _run(self._session, self._names, {self._input: tensor, **self._sizes})
+            sizes = {spec.name: value_of(spec, width, height) for spec in self._auxiliary}
+            self._sizes = tensor.shape, sizes
+        return _run(self._session, self._names, {self._input: tensor, **sizes})
 
     def close(self) -> None:
         """Frees the session."""

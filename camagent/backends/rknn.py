@@ -71,6 +71,7 @@ class RknnBackend:
         self._facts = facts
         self._key = hashlib.sha256(model).digest()
         self._pool = _join(self._key, model, facts, board)
+        self.calls_at_once = max(1, board.cores)
         self.warnings: Sequence[str] = self._pool.warnings
 
     def infer(self, tensor: NDArray[np.generic]) -> Sequence[NDArray[np.generic]]:

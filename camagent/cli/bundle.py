@@ -19,6 +19,7 @@ COMMANDS: Mapping[str, Place] = MappingProxyType({
     "inspect": Place("camagent.cli.bundle", "Show a bundle's manifest, unverified.", "inspect"),
     "install": Place("camagent.cli.bundle_store", "Verify, store, test and put on trial, on this machine.", "install"),
     "list": Place("camagent.cli.bundle_store", "Show which bundles are stored and which run.", "list_bundles"),
+    "publish": Place("camagent.cli.bundle_publish", "Make a TUF repository of bundles, for any web server.", "publish"),
     "push": Place("camagent.cli.bundle_push", "Upload a bundle to a camera.", "push"),
     "rollback": Place("camagent.cli.bundle_store", "Go back to the last confirmed version.", "rollback"),
     "sign": Place("camagent.cli.bundle_sign", "Add a signature.", "sign"),

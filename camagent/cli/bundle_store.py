@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,31 +13,47 @@ from typing import Any
 import click
 
 from camagent import config_file, language
+from camagent.cli import EXIT_DONE, EXIT_UNDECIDED, telling
 from camagent.cli.options import config_option
 from camagent.cli.steps_view import WorkView
-from camagent.errors import CodedError, InputError, printable
+from camagent.errors import CodedError, InputError, UsageError, printable
 from camagent.service import Origin, Service, Tell
 
 _IN_WORDS = {
     "trial": "on trial: confirmed after 600 frames and 60 s without a failure, taken back otherwise",
     "current": "runs",
     "stored": "stored; no camera of this configuration uses that name",
+    "unchanged": "runs already; the repository lists nothing newer for this device",
 }
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,47}")
+_NOT_REACHED = frozenset({"unreachable", "deadline", "broken", "tls"})
+_BUNDLE_OR_NAME = "name a bundle's file, or give --repository URL with the name of a bundle"
 
 
-@click.command(epilog="Example: camagent bundle install fastestdet-1.0.0.cambundle -c camagent.toml")
-@click.argument("bundle", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.command(
+    epilog="Example: camagent bundle install fastestdet-1.0.0.cambundle -c camagent.toml"
+    "    or: camagent bundle install fastestdet --repository https://updates.example.org/cameras/"
+)
+@click.argument("bundle", metavar="BUNDLE|NAME")
+@click.option("--repository", metavar="URL", help="Fetch the best version of NAME from this TUF repository ('bundle publish').")
 @config_option
 @click.option("--force", is_flag=True, help="Also a bundle that has failed here before.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def install(bundle: Path, path: Path, force: bool, as_json: bool) -> None:
+def install(bundle: str, repository: str | None, path: Path, force: bool, as_json: bool) -> int:
     """Verify a bundle, store it, test it on its golden pictures and put it on trial.
 
-    A running agent does it; the bundle may be readable for you alone. Exit code 0: installed. 1: refused.
-    3: an agent owns the state directory and does not answer.
+    A running agent does it; the bundle may be readable for you alone. With --repository the agent fetches it: the highest
+    version that is listed for this device, where it is newer than what runs.
+
+    Exit code 0: installed, or nothing newer is listed. 1: refused. 3: the repository is not reached, or an agent owns the
+    state directory and does not answer.
     """
+    if repository is not None:
+        return _fetch(bundle, repository, path, force=force, as_json=as_json)
+    if not Path(bundle).is_file():
+        raise UsageError(f"Invalid value for 'BUNDLE|NAME': File {bundle!r} does not exist.", fix=_BUNDLE_OR_NAME)
     try:
-        source = bundle.open("rb")
+        source = Path(bundle).open("rb")  # noqa: SIM115  below
     except OSError as exc:
         raise InputError(
             f"{printable(bundle)} cannot be read: {exc.strerror}", evidence={"file": bundle}, fix="name a file you may read"
@@ -44,8 +61,25 @@ def install(bundle: Path, path: Path, force: bool, as_json: bool) -> None:
     with source:
         _work(
             "install", path, lambda service, tell: service.install(source, _me(), tell, force=force),
-            words=f"installing {printable(bundle.name, 48)}", as_json=as_json,
+            words=f"installing {printable(Path(bundle).name, 48)}", as_json=as_json,
         )  # fmt: skip
+    return EXIT_DONE
+
+
+def _fetch(name: str, url: str, path: Path, *, force: bool, as_json: bool) -> int:
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{printable(name, 60)} is no name of a bundle", fix="with --repository, give the bundle's name alone")
+    try:
+        _work(
+            "install", path, lambda service, tell: service.fetch(name, url, _me(), tell, force=force),
+            words=f"fetching {name}", as_json=as_json,
+        )  # fmt: skip
+    except CodedError as exc:
+        if exc.code == "DOWNLOAD_FAILED" and exc.evidence.get("reason") in _NOT_REACHED:
+            telling.tell(exc)
+            return EXIT_UNDECIDED
+        raise
+    return EXIT_DONE
 
 
 @click.command(epilog="Example: camagent bundle activate fastestdet 1.0.0 -c camagent.toml")

@@ -18,8 +18,10 @@ EXAMPLE = "pkcs11:token=cameras;object=release?module-path=/usr/lib/softhsm/libs
 
 
 @contextmanager
-def open_signer(key: str, passphrase: bytes | None) -> Iterator[Signer]:
+def open_signer(key: str, passphrase: bytes | None, *, if_encrypted: bool = False) -> Iterator[Signer]:
     """The signer that `key` names: NAME.pem, or `pkcs11:token=T;object=K?module-path=LIBRARY`, whose PIN is the passphrase.
+
+    `if_encrypted`: of several keys, the passphrase is for those that are encrypted.
 
     Raises:
         UsageError: the URI lacks something, or a token is named and no PIN given.
@@ -31,7 +33,7 @@ def open_signer(key: str, passphrase: bytes | None) -> Iterator[Signer]:
 
         if not Path(key).exists():
             raise InputError(f"the key {key} is not there", evidence={"file": key}, fix="give NAME.pem, or " + EXAMPLE)
-        yield key_files.load_private(Path(key), passphrase)
+        yield key_files.load_private(Path(key), passphrase, if_encrypted=if_encrypted)
         return
     from signing.pkcs11 import Pkcs11Signer
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,8 +16,10 @@ from camagent.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from signing.key_files import SoftwareKey
+    from signing.keys import PublicKey
     from signing.trust import TrustRoot
 
+_ONLINE_HELP = "Who may renew snapshot and timestamp of a repository ('bundle publish'), one of them each time; repeat."
 F = TypeVar("F", bound=Callable[..., Any])
 DAYS = 365
 
@@ -25,6 +27,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _EXPIRES = click.option("--expires", type=click.IntRange(1, 36500), default=DAYS, show_default=True, metavar="DAYS",
                         help="Days until new installs wait for a newer root; what runs goes on for ever.")  # fmt: skip
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_ONLINE_KEY = click.option("--online-key", "online_keys", type=_FILE, multiple=True, metavar="O.pub.pem", help=_ONLINE_HELP)
 _ROOT_KEY = click.option("--root-key", "root_keys", type=_FILE, multiple=True, required=True, metavar="R.pem",
                          help="Private root key; repeat.")  # fmt: skip
 
@@ -55,20 +58,24 @@ def _changes(function: F) -> F:
 @click.option(
     "--root-threshold", type=click.IntRange(1), default=1, show_default=True, help="Root keys that the next root needs."
 )
+@_ONLINE_KEY
 @_EXPIRES
 @passphrase_options
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The root.json to write.")
 @_JSON
 def init(
-    root_keys: tuple[Path, ...], signers: tuple[Path, ...], threshold: int, root_threshold: int, expires: int,
-    passphrase_file: Path | None, ask_passphrase: bool, output: Path, as_json: bool,
+    root_keys: tuple[Path, ...], signers: tuple[Path, ...], threshold: int, root_threshold: int, online_keys: tuple[Path, ...],
+    expires: int, passphrase_file: Path | None, ask_passphrase: bool, output: Path, as_json: bool,
 ) -> None:  # fmt: skip
     """Make the first root.json."""
     from signing import keys, trust_edit
 
-    public = [keys.load_public(path) for path in signers]
+    public, online = ([keys.load_public(path) for path in paths] for paths in (signers, online_keys))
     private = _load(root_keys, passphrase_file, ask=ask_passphrase)
-    data = trust_edit.init(private, public, expires=_after(expires), threshold=threshold, root_threshold=root_threshold)
+    _require_apart(online, [*public, *(key.public for key in private)])
+    data = trust_edit.init(
+        private, public, expires=_after(expires), threshold=threshold, root_threshold=root_threshold, online_keys=online
+    )
     _write(output, data, as_json=as_json)
 
 
@@ -88,6 +95,10 @@ def show(root: Path, as_json: bool) -> None:
         click.echo(f"  {key.id}")
     click.echo(f"the next root needs {made.root_threshold} of {len(made.root_keys)} root keys:")
     for key in made.root_keys:
+        click.echo(f"  {key.id}")
+    if made.online_keys:
+        click.echo("a repository's snapshot and timestamp are renewed by:")
+    for key in made.online_keys:
         click.echo(f"  {key.id}")
 
 
@@ -135,17 +146,35 @@ def remove_signer(
     "--new-root-key", "new_keys", type=_FILE, multiple=True, metavar="R.pub.pem", help="All root keys from now on; repeat."
 )
 @click.option("--root-threshold", type=click.IntRange(1), help="Root keys that the root after this one needs.")
+@_ONLINE_KEY
 def rotate(
     root: Path, root_keys: tuple[Path, ...], expires: int, passphrase_file: Path | None, ask_passphrase: bool,
-    output: Path | None, as_json: bool, new_keys: tuple[Path, ...], root_threshold: int | None,
+    output: Path | None, as_json: bool, new_keys: tuple[Path, ...], root_threshold: int | None, online_keys: tuple[Path, ...],
 ) -> None:  # fmt: skip
-    """Make the next root with a new expiry and, where they are given, new root keys; old and new ones sign it."""
+    """Make the next root with a new expiry and, where they are given, new root or online keys; old and new ones sign it.
+
+    Online keys that are given take the place of all former ones.
+    """
     from signing import keys, trust_edit
 
-    public = [keys.load_public(path) for path in new_keys] or None
+    public, online = ([keys.load_public(path) for path in paths] or None for paths in (new_keys, online_keys))
     by, current = _load(root_keys, passphrase_file, ask=ask_passphrase), _read(root)
-    data = trust_edit.rotate(current, by, expires=_after(expires), root_keys=public, root_threshold=root_threshold)
+    _require_apart(online or [], [*current.signers, *(public or current.root_keys)])
+    data = trust_edit.rotate(
+        current, by, expires=_after(expires), root_keys=public, root_threshold=root_threshold, online_keys=online
+    )
     _write_next(root, output, current, data, as_json=as_json)
+
+
+def _require_apart(online: Sequence[PublicKey], offline: Sequence[PublicKey]) -> None:
+    """Raises UsageError: a key that lies on the machine that renews must not be able to do more."""
+    for key in online:
+        if key in offline:
+            raise UsageError(
+                "this key is a signer's or a root key, and cannot be an online key as well",
+                evidence={"key": key.id, "expected": "a key that can renew a repository and nothing else"},
+                fix="make one for it: 'camagent key generate --out DIR/online'",
+            )
 
 
 def _load(paths: tuple[Path, ...], passphrase_file: Path | None, *, ask: bool) -> list[SoftwareKey]:
@@ -170,7 +199,7 @@ def _body(root: TrustRoot) -> dict[str, Any]:
     return {
         "schema": "camagent.trust/1", "version": root.version, "expires": root.expires.isoformat(), "threshold": root.threshold,
         "signers": [key.id for key in root.signers], "root_threshold": root.root_threshold,
-        "root_keys": [key.id for key in root.root_keys],
+        "root_keys": [key.id for key in root.root_keys], "online_keys": [key.id for key in root.online_keys],
     }  # fmt: skip
 
 

@@ -173,6 +173,14 @@ def _bundle(name: str, facts: Mapping[str, Any]) -> str:
     return printable(f"{name} {facts['current'] or 'runs no version'}{trial}{refused}")
 
 
+def _foreign(body: Mapping[str, Any]) -> str:
+    """A body without a schema of ours: ONVIF's metadata frames have none."""
+    if not isinstance(body.get("Frame"), list):
+        return printable(json.dumps(body))
+    seen = sum(len(frame.get("Object", ())) for frame in body["Frame"])
+    return f"ONVIF metadata: {seen or 'no'} object{'' if seen == 1 else 's'}"
+
+
 _WORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = MappingProxyType({
     "camagent.detections/1": _detections,
     "camagent.segmentation/1": _areas,
@@ -184,4 +192,5 @@ _WORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = MappingProxyType({
     "camagent.health/1": _agent,
     "camagent.bundle-state/1": _bundles,
     "camagent.selftest/1": _selftest,
+    "": _foreign,
 })  # fmt: skip

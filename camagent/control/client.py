@@ -104,6 +104,11 @@ class Client:
         del origin
         return self._ask(Request(op="install", force=force), source, tell)
 
+    def fetch(self, name: str, url: str, origin: Origin, tell: Tell, *, force: bool = False) -> dict[str, Any]:
+        """See Service."""
+        del origin
+        return self._ask(Request(op="fetch", name=name, url=url, force=force), tell=tell)
+
     def activate(self, name: str, version: str | None, origin: Origin, tell: Tell, *, force: bool = False) -> dict[str, Any]:
         """See Service."""
         del origin

@@ -24,7 +24,7 @@ ANSWER_BYTES = 4 * 1024 * 1024  # one line of an answer
 TRUST_BYTES = 4 * 1024 * 1024  # a whole chain of roots as JSON
 DESCRIPTORS = 1  # a bundle, or a chain of roots
 
-Op: TypeAlias = Literal["status", "bundles", "install", "activate", "rollback", "trust", "selftest"]
+Op: TypeAlias = Literal["status", "bundles", "install", "fetch", "activate", "rollback", "trust", "selftest"]
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -33,6 +33,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     op: Op
     name: Annotated[str, Meta(max_length=48)] = ""
     version: Annotated[str, Meta(max_length=200)] | None = None
+    url: Annotated[str, Meta(max_length=2000)] = ""
     force: bool = False
     dry_run: bool = False
     camera: Annotated[str, Meta(max_length=48)] = ""

@@ -179,6 +179,8 @@ class ControlServer:
             case "install":
                 with protocol.handed(descriptors) as source:
                     return service.install(source, origin, tell, force=request.force)
+            case "fetch":
+                return service.fetch(request.name, request.url, origin, tell, force=request.force)
             case "activate":
                 return service.activate(request.name, request.version, origin, tell, force=request.force)
             case "rollback":

@@ -1,1 +1,1 @@
-"""Servers of other people that this agent speaks to. Each gets what it needs as arguments; the agent is not imported."""
+"""Other people's systems and protocols. Each gets what it needs as arguments, and is imported where it is used."""

@@ -58,7 +58,7 @@ class Fetch:
         rules = Rules(
             allowed=allowed, listener=self.listener, ca_file=self.server.ca_file,
             client=self.server.client if is_ours else None, limits=self.patience.download,
-            list_name="fleet.hawkbit.download_from",
+            setting="fleet.hawkbit.download_from",
         )  # fmt: skip
         token = self.server.token() if is_ours else None
         order = Order(self.item.url, self.item.sha256, self.item.size, token, self.server.scheme)

@@ -3,6 +3,7 @@
     client = MqttClient(config.mqtt, agent_id, topics, outbox, clock, on_command=.., on_outcome=.., died=..)
     client.start()
     client.subscribe(["p/cam-01/front/cmd/detect"])    the whole set; remade after every connect
+    client.subscribe(commands, notices)                notices say what is, not what to do: the retain flag does no harm
     client.send(message)                               any thread, never blocks: `lane` -> outbox, `retain` -> state, else live
     client.snapshot()                                  state, code, detail, counters, for health and page
     client.stop(drain_s=5.0)                           drains, publishes `stopped`, disconnects without the will
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from camagent.clock import Clock
@@ -35,7 +36,7 @@ from camagent.pulse import Pulse
 log = logging.getLogger("camagent.mqtt")
 
 COMMAND_BYTES = 4096
-MAX_INCOMING = 64 << 10  # a packet; commands are the only thing that comes in
+MAX_INCOMING = 64 << 10  # a packet; commands and a word from others are all that comes in
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ class MqttState:
     commands_retained: int  # ignored: a retained command would be obeyed at every connect
     commands_too_long: int
     commands_failed: int  # the receiver raised
+    notices: int  # what others say of themselves, such as Home Assistant when it starts
 
 
 class MqttClient:
@@ -97,6 +99,7 @@ class MqttClient:
         self._incoming: Counter[str] = Counter()
         self._maximum_packet: int | None = None
         self._wanted: tuple[str, ...] = ()  # subscriptions; replaced as a whole
+        self._notices: frozenset[str] = frozenset()  # those of them that are no commands
         self._subscribed: tuple[str, ...] = ()
         self._sender = Sender(outbox, Message(available, b"online", 1, retain=True), clock, on_outcome, patience)
         self._session = Session(account, self, clock, name="mqtt", died=died, patience=patience)
@@ -136,9 +139,10 @@ class MqttClient:
             return
         self._session.wake.set()
 
-    def subscribe(self, topics: Sequence[str]) -> None:
-        """Names the whole set of topics that are listened to; others are given up."""
-        self._wanted = tuple(topics)
+    def subscribe(self, topics: Sequence[str], notices: Collection[str] = ()) -> None:
+        """Names the whole set of topics that are listened to; others are given up. Notices count when retained, too."""
+        self._notices = frozenset(notices).difference(topics)
+        self._wanted = tuple(dict.fromkeys((*topics, *notices)))
         self._session.wake.set()
 
     def snapshot(self) -> MqttState:
@@ -168,6 +172,7 @@ class MqttClient:
             commands_retained=incoming["retained"],
             commands_too_long=incoming["too_long"],
             commands_failed=incoming["failed"],
+            notices=incoming["notices"],
         )
 
     def answer_on(self, topic: str) -> Answer | None:
@@ -226,13 +231,13 @@ class MqttClient:
         self._sender.subscribed(mid, codes)
 
     def message(self, topic: str, payload: bytes, *, retained: bool) -> None:
-        """A command: suspected until it is proved."""
-        if retained:
+        """A command, suspected until it is proved, or a notice, which may be old."""
+        if retained and topic not in self._notices:
             self._incoming["retained"] += 1
         elif len(payload) > COMMAND_BYTES:
             self._incoming["too_long"] += 1
         else:
-            self._incoming["commands"] += 1
+            self._incoming["notices" if topic in self._notices else "commands"] += 1
             try:
                 self._on_command(topic, payload)
             except Exception:  # a command must not end the network thread

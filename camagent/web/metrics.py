@@ -94,7 +94,12 @@ def of_cameras(status: Body, spent: Mapping[str, Spent]) -> Iterator[Metric]:
     """One sample per camera of everything that its `health` says."""
     cameras: Mapping[str, Body] = {body["camera"]: body for body in status.get("cameras", ())}
     yield _per_camera(cameras, "camagent_packets", "Read from the source.", lambda body: body["counters"]["packets"])
-    yield _counted(cameras, "camagent_frames", "Decoded, dropped because the model was busy, inferred.", "stage", _FRAMES)
+    yield _frames(cameras)
+    waited = CounterMetricFamily("camagent_turn_wait_seconds", "Waited for a turn at a shared backend.", labels=["camera"])
+    for name, body in cameras.items():
+        if body.get("turns"):
+            waited.add_metric([name], body["turns"]["waited_s"])
+    yield from _where_any(waited)
     yield _counted(cameras, "camagent_objects", "Objects that each stage has let through.", "stage", _OBJECTS)
     yield _counted(cameras, "camagent_messages", "Results handed to delivery, and what became of them.", "outcome", None)
     yield _per_camera(cameras, "camagent_reconnects", "Of the source.", lambda body: body["reconnects"])
@@ -125,7 +130,16 @@ def _per_camera(cameras: Mapping[str, Body], name: str, words: str, value: Calla
     return made
 
 
-def _counted(cameras: Mapping[str, Body], name: str, words: str, label: str, keys: tuple[str, ...] | None) -> Metric:
+def _frames(cameras: Mapping[str, Body]) -> Metric:
+    made = _counted(cameras, "camagent_frames", "Decoded, dropped because the model was busy, inferred.", "stage", _FRAMES)
+    for name, body in cameras.items():
+        made.add_metric([name, "crowded_out"], (body.get("turns") or {}).get("crowded_out", 0))
+    return made
+
+
+def _counted(
+    cameras: Mapping[str, Body], name: str, words: str, label: str, keys: tuple[str, ...] | None
+) -> CounterMetricFamily:
     """`keys` of the counters; without any, those that say what became of messages."""
     made = CounterMetricFamily(name, words, labels=["camera", label])
     for camera, body in cameras.items():

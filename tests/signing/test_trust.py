@@ -37,7 +37,7 @@ def resigned(root: TrustRoot, change: Callable[[dict[str, Any]], object], *by: S
     metadata = Metadata[Root].from_bytes(data)
     metadata.signatures.clear()
     for signer in by:
-        metadata.sign(trust_edit._ForTuf(signer), append=True)
+        metadata.sign(trust_edit.ForTuf(signer), append=True)
     return metadata.to_bytes()
 
 
@@ -244,7 +244,7 @@ def test_roots_of_other_tools_have_other_key_ids() -> None:
     data = changed(first().data, lambda document: rename(document["signed"]))
     metadata = Metadata[Root].from_bytes(data)
     metadata.signatures.clear()
-    signature = trust_edit._ForTuf(R1).sign(metadata.signed_bytes)
+    signature = trust_edit.ForTuf(R1).sign(metadata.signed_bytes)
     signature.keyid = f"other-{R1.public.id}"
     metadata.signatures[signature.keyid] = signature
     root = read_root(metadata.to_bytes())
@@ -280,3 +280,24 @@ def test_every_single_bit_of_what_a_root_says_counts() -> None:
         except CodedError:
             continue
         assert found.metadata.signed_bytes == reference  # only something outside of the signed part: a further signature's name
+
+
+def test_a_root_may_name_who_renews_a_repository() -> None:
+    plain = read_root(trust_edit.init([key("root")], [key().public], expires=LATER))
+    assert (plain.online_keys, plain.has_repository) == ((), False)
+    online = key("online", "Ed25519").public
+    second = read_root(trust_edit.rotate(plain, [key("root")], expires=LATER, online_keys=[online]))
+    assert (second.online_keys, second.has_repository) == ((online,), True)
+    third = read_root(trust_edit.rotate(second, [key("root")], expires=LATER, online_keys=[key("other").public]))
+    assert third.online_keys == (key("other").public,)
+    assert online.id not in third.metadata.signed.keys
+    assert trust.chain([plain], [second, third]) == (second, third)
+    kept = read_root(trust_edit.add_signer(third, key("bob").public, [key("root")], expires=LATER))
+    assert kept.has_repository, "what is not given stays as it is"
+
+
+def test_a_key_that_is_no_online_key_of_ours_is_refused() -> None:
+    refused(
+        "KEY_TYPE_UNSUPPORTED",
+        lambda: trust_edit.init([key("root")], [key().public], expires=LATER, online_keys=[key("large", "P-384").public]),
+    )

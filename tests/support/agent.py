@@ -22,6 +22,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from camagent.bodies import schemas
 from camagent.selftest import report, schema
+from tests.support import onvif
 from tests.support.data import shared
 
 _DOCUMENTS = {**schemas(), report.SCHEMA: schema.schema()}
@@ -104,7 +105,7 @@ class Listener:
     def _receive(self, client: mqtt.Client, user: Any, message: mqtt.MQTTMessage) -> None:
         if self._strict and message.payload.startswith(b"{") and "/cmd/" not in message.topic:
             body = json.loads(message.payload)
-            schema = SCHEMAS.get(body.get("schema"))
+            schema = onvif.VALIDATOR if "/onvif-mj/" in message.topic else SCHEMAS.get(body.get("schema"))
             errors = ["its schema is not known"] if schema is None else [e.message for e in schema.iter_errors(body)]
             self.wrong += [f"{message.topic}: {error}" for error in errors]
         with self._lock:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tests.support.lives_of_bundles import STORE_STEPS, TRUST_STEPS, StoreSession, TrustSession
+from tests.support.lives_of_repositories import REPOSITORY_STEPS, RepositorySession
 from tests.support.lives_of_the_agent import (
     AUDIT_STEPS,
     OUTBOX_STEPS,
@@ -79,6 +80,7 @@ HISTORIES = {
     for history in (
         History("store", tuple(step[0] for step in STORE_STEPS), StoreSession),
         History("trust", tuple(step[0] for step in TRUST_STEPS), TrustSession),
+        History("repository", REPOSITORY_STEPS, RepositorySession),
         History("owner", OWNER_STEPS, OwnerSession),
         History("overlay", OVERLAY_STEPS, OverlaySession),
         History("audit", AUDIT_STEPS, AuditSession),

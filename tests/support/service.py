@@ -79,6 +79,12 @@ class FakeService:
         self.installed.append((name, version, digest.hexdigest()))
         return {"name": name, "version": version, "digest": digest.hexdigest(), "outcome": "trial"}
 
+    def fetch(self, name: str, url: str, origin: Origin, tell: Tell, *, force: bool = False) -> dict[str, Any]:
+        self.origins.append(origin)
+        self.asked.append(("fetch", name, url, force))
+        tell({"state": "asking the repository"})
+        return {"name": name, "version": "1.1.0", "digest": "00", "outcome": "trial"}
+
     def activate(self, name: str, version: str | None, origin: Origin, tell: Tell, *, force: bool = False) -> dict[str, Any]:
         self.origins.append(origin)
         self.asked.append(("activate", name, version, force))

@@ -1,4 +1,4 @@
-// Pictures of numbers: the stage funnel, the time per frame, the running pipeline. Drawn as SVG from one camera's health.
+// The stage funnel, the time per frame, the running pipeline: SVG from one camera's health.
 
 import { byId, h, refill, s } from './dom.js';
 import { number, t } from './text.js';

@@ -21,7 +21,7 @@ let status = null;
 let missed = 0;
 const seen = new Set();
 
-// A camera that starts anew, with other zones or masks, is away for a moment: nobody is led to another one meanwhile.
+// A camera that starts anew is away for a moment: nobody is led to another one meanwhile.
 function choose(names) {
   names.forEach((name) => seen.add(name));
   missed = names.includes(camera) ? 0 : missed + 1;

@@ -17,7 +17,7 @@ export function create(camera) {
   fill(byId('test'), h('p', {}, t('test.what')), parts.go, parts.bar, parts.state, parts.report);
 }
 
-// What a report says of one camera; null where it says nothing. A report of several names the camera in every step and cause.
+// What a report says of one camera; null where it says nothing. A report of several names it in every step and cause.
 function about(last, camera) {
   const { cameras, camera: only } = (last && last.subject) || {};
   if (!cameras) return only === camera ? last : null;
