@@ -12,6 +12,7 @@ from camagent.config import Config
 from camagent.errors import CodedError
 from camagent.integrations.hawkbit import Hawkbit
 from camagent.integrations.hawkbit_book import Surroundings
+from camagent.jobs import as_refusal
 from camagent.watchdog import Watchdog
 
 
@@ -22,8 +23,8 @@ class Rollouts:
         """Asks nobody yet. Raises ConfigError."""
         self._bundles = bundles
         around = Surroundings(
-            installer=bundles, slots_of=bundles.live.store.slots, attributes=self.attributes, circumstances=self.circumstances,
-            state_dir=config.agent.state_dir, clock=clock, errors=errors,
+            installer=bundles, slots_of=bundles.live.store.slots, attributes=self.attributes, defect=as_refusal,
+            circumstances=self.circumstances, state_dir=config.agent.state_dir, clock=clock, errors=errors,
         )  # fmt: skip
         self._hawkbit = Hawkbit(config, around, watchdog)
 

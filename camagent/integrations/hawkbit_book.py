@@ -65,6 +65,7 @@ class Surroundings:
     installer: Installer
     slots_of: SlotsOf
     attributes: Callable[[], Mapping[str, str]]  # of this device, for who sorts devices into groups
+    defect: Callable[[BaseException], CodedError]  # of any failure a refusal; what is a defect of ours is logged
     circumstances: Callable[[], str]  # agent, device, trust root: under what a refusal was spoken
     state_dir: Path
     clock: Clock

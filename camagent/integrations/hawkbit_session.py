@@ -22,7 +22,6 @@ from camagent.integrations.hawkbit_memory import Doing, Item, Report
 from camagent.integrations.hawkbit_server import Server
 from camagent.integrations.hawkbit_wire import Gone, Wire
 from camagent.integrations.hawkbit_work import Work
-from camagent.jobs import as_refusal
 from firmware_pkg.addresses import Url
 from firmware_pkg.errors import NoSpace, StateError
 from firmware_pkg.order import Listener
@@ -80,7 +79,7 @@ class Session:
         except (StateError, NoSpace) as exc:  # the disk: asked again a little later
             self._pause(exc, self._patience.first_s)
         except Exception as exc:  # noqa: BLE001  a defect of ours, logged with its traceback: cameras and other ways in go on
-            self._pause(as_refusal(exc), self._patience.most_s)
+            self._pause(self._around.defect(exc), self._patience.most_s)
         self._book.say()
         return self._until_next()
 

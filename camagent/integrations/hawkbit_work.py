@@ -16,7 +16,6 @@ from camagent.integrations.hawkbit_book import Book, Patience
 from camagent.integrations.hawkbit_fetch import Fetch, Stopped
 from camagent.integrations.hawkbit_memory import Doing, Item, Known
 from camagent.integrations.hawkbit_server import Server
-from camagent.jobs import as_refusal
 from firmware_pkg.errors import DownloadFailed
 from firmware_pkg.order import Listener
 
@@ -93,7 +92,7 @@ class Work:
             self._go_on()
             return False
         except Exception as exc:  # noqa: BLE001  told to the server; a defect of ours is logged with its traceback
-            self._refused(begun, index, as_refusal(exc))
+            self._refused(begun, index, self._book.around.defect(exc))
         return True
 
     def _take(self, doing: Doing, index: int) -> None:

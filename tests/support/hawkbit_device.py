@@ -23,6 +23,7 @@ from camagent.integrations.hawkbit_book import Patience, Surroundings
 from camagent.integrations.hawkbit_memory import Memory, load
 from camagent.integrations.hawkbit_server import Server
 from camagent.integrations.hawkbit_session import Session
+from camagent.jobs import as_refusal
 from camagent.rollouts import Rollouts
 from camagent.vigil import Vigil
 from firmware_pkg.order import Limits
@@ -107,7 +108,7 @@ def around_of(config: Config, bundles: Bundles, clock: Any, errors: Counter[str]
     rollouts = Rollouts(config, bundles, clock, Vigil(config.agent.state_dir, clock).watchdog, errors)
     return Surroundings(
         installer=bundles, slots_of=bundles.live.store.slots, attributes=rollouts.attributes,
-        circumstances=rollouts.circumstances, state_dir=config.agent.state_dir, clock=clock, errors=errors,
+        circumstances=rollouts.circumstances, defect=as_refusal, state_dir=config.agent.state_dir, clock=clock, errors=errors,
     )  # fmt: skip
 
 
