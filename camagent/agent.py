@@ -42,6 +42,7 @@ from camagent.onlookers import Views
 from camagent.orders import Orders
 from camagent.outbox import Outbox
 from camagent.owner import Owner, acquire
+from camagent.rollouts import Rollouts
 from camagent.stage import Wake
 from camagent.standing import status_line
 from camagent.surroundings import Surroundings
@@ -86,6 +87,7 @@ class Agent:
             self.config, self.bundles, self.clock, errors=self._errors, changed=self._note_bundles,
             seen=self.owner.command_ids, remember=self._remember_commands,
         )  # fmt: skip
+        self.rollouts = Rollouts(self.config, self.bundles, self.clock, self.vigil.watchdog, self._errors)
         self.views = Views(self.clock.monotonic)
         self.kept = KeptTopics(self.owner, self.topics, lambda message: self.mqtt.send(message), self.clock.monotonic)  # noqa: PLW0108
         self.lines = Lines()
@@ -117,6 +119,7 @@ class Agent:
             self._note_bundles()
             self.before_ready()
             self.vigil.ready(self._status())
+            self.rollouts.start()
             log.info("camagent %s, agent %s, run %d", __version__, self.topics.agent, self.owner.run)
             while not self._stopping:
                 self._tick()
@@ -155,11 +158,7 @@ class Agent:
             run=self.owner.run,
             uptime=round(self.clock.monotonic() - self._started, 1),
             previous={"run": self._previous[0], "seq": self._previous[1]} if self._previous else None,
-            clock={
-                "steps": self._clock_steps.steps,
-                "last_step_s": round(self._clock_steps.last_step_s, 3),
-                "synchronised": vitals.clock_synchronised(),
-            },
+            clock={**self._clock_steps.facts(), "synchronised": vitals.clock_synchronised()},
             trust=trust,
             trust_expires=trust["expires"],
             disk=vitals.disk(self.config.agent.state_dir),
@@ -175,7 +174,7 @@ class Agent:
             },
             web=dict(self.web_facts()),
             watchdog=dict(self.vigil.facts()),
-            fleet=dict(self.fleet_facts()),
+            fleet={**self.rollouts.facts(), **self.fleet_facts()},
             errors=dict(self._errors + Counter({"COMMAND_RETAINED": self.mqtt.snapshot().commands_retained})),
         )
 
@@ -206,6 +205,7 @@ class Agent:
             self.kept.drop(name)
         self._inbox.listen(self.config, self.mqtt)
         self.on_reload(self.config)
+        self.rollouts.follow(self.config)
         log.info("reload: %d cameras, configuration %s", len(self.cameras), self.loaded.digest[:12])
 
     def _tick(self) -> None:
@@ -381,6 +381,7 @@ class Agent:
         self.vigil.stopping()
         log.info("stopping")
         self.orders.stop()
+        self.rollouts.stop()
         if self.bundles.tester is not None:
             self.bundles.tester.stop()
         for name in self.cameras.stop():

@@ -230,7 +230,7 @@ class AgentHealthBody(Body, frozen=True, kw_only=True):
     web: dict[str, Any] = {}
     watchdog: dict[str, Any] = {}  # why it ended the life before this one, early deaths in a row, calls that hung in the NPU
     npu: dict[str, Any] = {}  # SoC, cores, load, frequency, temperature, driver; empty where there is none, null where not told
-    fleet: dict[str, Any] = {}  # where bundles come from by themselves: the last look, what was seen and taken, what went wrong
+    fleet: dict[str, Any] = {}  # servers that bundles come from by themselves: what is being done, what went wrong; empty: none
     errors: dict[str, int] = {}
     probe: bool | UnsetType = UNSET
 

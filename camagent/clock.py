@@ -41,6 +41,10 @@ class StepWatch:
         self.steps = 0
         self.last_step_s = 0.0
 
+    def facts(self) -> dict[str, float]:
+        """For `health`: how often the clock was set, and by how many seconds the last time."""
+        return {"steps": self.steps, "last_step_s": round(self.last_step_s, 3)}
+
     def look(self) -> bool:
         """Compares the clocks; True when the wall clock has stepped by more than `STEP_S` since the last look."""
         offset = self._clock.wall() - self._clock.monotonic()

@@ -12,12 +12,15 @@ from msgspec import Meta
 
 _ID, _PREFIX = r"^[A-Za-z0-9_-]{1,48}$", r"^[^#+\x00/][^#+\x00]*$"
 _DECODER, _BACKEND = r"^[a-z0-9_]+$", r"^[a-z0-9-]+$"
+_TENANT, _CONTROLLER = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$", r"^([A-Za-z0-9][A-Za-z0-9._:@+-]{0,127})?$"
 # for people who are told what is allowed
 PATTERNS: Mapping[str, str] = MappingProxyType({
     _ID: "1 to 48 letters (a-z, A-Z), digits, - and _",
     _PREFIX: "an MQTT topic without # and + that does not begin with /",
     _DECODER: "auto, software or an FFmpeg decoder's name, such as h264_rkmpp",
     _BACKEND: "auto or a backend's name, such as onnx",
+    _TENANT: "a tenant's name in hawkBit, such as DEFAULT",
+    _CONTROLLER: "1 to 128 letters, digits and . _ : @ + -, the first one a letter or digit",
 })  # fmt: skip
 Id: TypeAlias = Annotated[str, Meta(pattern=_ID)]
 Share: TypeAlias = Annotated[float, Meta(ge=0.0, le=1.0)]
@@ -140,11 +143,28 @@ class Tuf(Section, frozen=True, kw_only=True):
     ca_file: Path | None = None
 
 
+class Hawkbit(Section, frozen=True, kw_only=True):
+    """An Eclipse hawkBit server that rolls bundles out. Tokens live in files, never here."""
+
+    url: str = ""  # "" = off
+    tenant: Annotated[str, Meta(pattern=_TENANT)] = "DEFAULT"
+    controller_id: Annotated[str, Meta(pattern=_CONTROLLER)] = ""  # "": the agent's id
+    target_token_file: Path | None = None  # of this device alone
+    gateway_token_file: Path | None = None  # of the whole tenant: whoever has it is any device
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    poll: Annotated[float, Meta(ge=1, le=604800)] | None = None  # seconds; None: what the server says
+    confirmation: Literal["confirmed", "denied"] = "confirmed"  # the answer where the server asks before it assigns
+    download_from: tuple[str, ...] = ()  # (): any other https host whose name does not lead into this machine or its link
+
+
 class Fleet(Section, frozen=True, kw_only=True):
-    """Groups whose commands this agent follows too, and where it looks for bundles by itself."""
+    """Groups whose commands this agent follows too, and servers that bundles come from by themselves."""
 
     groups: tuple[Id, ...] = ()
     tuf: Tuf = Tuf()
+    hawkbit: Hawkbit = Hawkbit()
 
 
 class Web(Section, frozen=True, kw_only=True):
@@ -193,4 +213,15 @@ def problem(config: Config) -> tuple[str, str] | None:
         return "mqtt.qos", "detections go out at QoS 0 or 1; the outbox makes QoS 1 lossless"
     if bool(config.mqtt.cert_file) != bool(config.mqtt.key_file):
         return "mqtt.cert_file", "a client certificate needs both cert_file and key_file"
+    return _hawkbit_problem(config.fleet.hawkbit)
+
+
+def _hawkbit_problem(hawkbit: Hawkbit) -> tuple[str, str] | None:
+    section = "fleet.hawkbit"
+    if bool(hawkbit.cert_file) != bool(hawkbit.key_file):
+        return f"{section}.cert_file", "a client certificate needs both cert_file and key_file"
+    if hawkbit.target_token_file and hawkbit.gateway_token_file:
+        return f"{section}.gateway_token_file", "give target_token_file or gateway_token_file, not both"
+    if hawkbit.url and not (hawkbit.target_token_file or hawkbit.gateway_token_file or hawkbit.cert_file):
+        return f"{section}.target_token_file", "a token file or a client certificate is needed: hawkBit asks who this is"
     return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from camagent.config import Config
 from camagent.errors import ConfigError
+from camagent.integrations import hawkbit_server
 from camagent.mqtt import Endpoint
 from camagent.orders import prefixes, repository_prefix
 from camagent.sources import open_source
@@ -13,6 +14,7 @@ def check(config: Config) -> None:
     """What `run` would refuse before it starts, without starting anything. Raises ConfigError or InputError."""
     Endpoint.parse(config.mqtt.url)
     prefixes(config)
+    hawkbit_server.check(config.fleet.hawkbit, config.agent.id)
     repository_prefix(config)
     for camera in config.camera:
         open_source(camera)

@@ -10,8 +10,11 @@ CodedError
 |   +-- SourceError
 |   +-- BrokerError
 |   +-- ToolkitMissing            Rockchip's converter is not installed and cannot be fetched
+|   +-- HawkbitUnreachable        the server that rolls bundles out
+|       +-- HawkbitDenied, HawkbitBusy, HawkbitStrange
 +-- Refusal (exit 1)              a finding that is the command's answer
 |   +-- Busy, HeadMismatch, LabelCountMismatch
+|   +-- ActionUnsupported, TrialEnded   an order of a roll-out server that ends without a bundle in force
 |   +-- BackendError                the model cannot be loaded or run; where it is known why, the code is the self-test's cause:
 |   |   +-- NpuAbsent, NpuPermissionDenied, NpuRuntimeMissing, RuntimeVersionMismatch, ModelFileBad
 |   |   +-- NpuSubmitFailed, NpuHung, MemoryExhausted, QuantParamsIgnored
@@ -110,6 +113,32 @@ class ToolkitMissing(Unreachable):
     code = "TOOLKIT_MISSING"
 
 
+class HawkbitUnreachable(Unreachable):
+    """The hawkBit server cannot be reached, does not prove who it is, or fell silent."""
+
+    code = "HAWKBIT_UNREACHABLE"
+
+
+class HawkbitDenied(HawkbitUnreachable):
+    """The hawkBit server does not know this device by its token, or there is no token to show."""
+
+    code = "HAWKBIT_UNAUTHORISED"
+
+
+class HawkbitBusy(HawkbitUnreachable):
+    """The hawkBit server asks to come back later. `after_s`: in so many seconds, None where it does not say."""
+
+    code = "HAWKBIT_BUSY"
+    after_s: float | None = None
+
+
+class HawkbitStrange(HawkbitUnreachable):
+    """The hawkBit server's answer is none of its protocol, or leads to another server."""
+
+    code = "HAWKBIT_ANSWER"
+    status: int = 0  # of HTTP, 0 where that was right
+
+
 class Refusal(CodedError):
     """The command's answer is no; commands exit with 1."""
 
@@ -197,6 +226,18 @@ class ModelMismatch(ManifestInvalid):
     """What the manifest declares is not what the model has."""
 
 
+class ActionUnsupported(Refusal):
+    """What a roll-out server orders is nothing that this agent does: no bundle, or a download that must not be installed."""
+
+    code = "ACTION_UNSUPPORTED"
+
+
+class TrialEnded(Refusal):
+    """A bundle that was rolled out was taken back, by hand or for another one, before its trial was over."""
+
+    code = "TRIAL_ENDED"
+
+
 class HeadMismatch(Refusal):
     """The model's outputs are not what the head decodes."""
 
@@ -217,6 +258,7 @@ class HeadUndecided(Refusal):
 
 
 __all__ = [
+    "ActionUnsupported",
     "BackendError",
     "BrokerError",
     "Busy",
@@ -225,6 +267,10 @@ __all__ = [
     "ConversionFailed",
     "ExtraMissing",
     "FileUnusable",
+    "HawkbitBusy",
+    "HawkbitDenied",
+    "HawkbitStrange",
+    "HawkbitUnreachable",
     "HeadMismatch",
     "HeadUndecided",
     "InputError",
@@ -245,6 +291,7 @@ __all__ = [
     "StreamStalled",
     "StreamUnreachable",
     "ToolkitMissing",
+    "TrialEnded",
     "Unreachable",
     "UnsignedNotAllowed",
     "UsageError",

@@ -13,6 +13,7 @@ from firmware_pkg import soc
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
 _COMPATIBLE = "sys/firmware/devicetree/base/compatible"
+_SERIAL = "sys/firmware/devicetree/base/serial-number"
 # in the types of the zones on the SoC itself: Rockchip, other ARM, x86; a board has others, for its battery or its radio
 _SOC_ZONES = ("soc", "cpu", "core", "center", "pkg")
 _TIMEX_BYTES = 256  # larger than struct timex on every Linux
@@ -86,6 +87,14 @@ def compatible() -> tuple[str, ...]:
     except OSError:
         return ()
     return tuple(entry for entry in raw.decode("ascii", "replace").split("\0") if entry)
+
+
+def serial() -> str:
+    """The board's serial number as its device tree has it, "" where there is none."""
+    try:
+        return (sysroot() / _SERIAL).read_bytes().rstrip(b"\0").decode("ascii", "replace")
+    except OSError:
+        return ""
 
 
 def device() -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from requests import RequestException, Response
 from urllib3.exceptions import HTTPError
 
@@ -20,12 +22,12 @@ class Answer:
         self._url, self._watch, self._rules = url, watch, rules
         try:
             self._adapter = Pinned(
-                url, address, tls_context(rules.ca_file) if url.scheme == "https" else None, opened=watch.opened
+                url, address, tls_context(rules.ca_file, rules.client) if url.scheme == "https" else None, opened=watch.opened
             )
         except OSError as exc:
             raise failed(
-                "tls", "the file of certificate authorities cannot be used", expected="PEM certificates",
-                found=str(rules.ca_file), fix="name a file with the authority's certificate",
+                "tls", "the files of certificates cannot be used", expected="PEM certificates, and a key without passphrase",
+                found=", ".join(str(path) for path in _files(rules)), fix="name files that this user can read",
             ) from exc  # fmt: skip
         self._response: Response | None = None
         self._framed = True
@@ -89,3 +91,8 @@ class Answer:
             fix="give the server a certificate for its name, from an authority that this device knows",
             **untrusted_evidence(verdict, f"a certificate for {self._url.host}, from a known authority"),
         )
+
+
+def _files(rules: Rules) -> list[Path]:
+    client = [rules.client.cert, rules.client.key] if rules.client else []
+    return [*([rules.ca_file] if rules.ca_file else []), *client]

@@ -41,9 +41,10 @@ class Order:
     """One file at one URL, with what is known of it beforehand. `token` goes to the URL's own server only, and is not shown."""
 
     url: str
-    sha256: str  # 64 lower-case hex digits
+    sha256: str | None  # 64 lower-case hex digits; None: nobody said, and only what is in the file can say whether it is right
     size: int  # bytes
     token: str | None = field(default=None, repr=False)
+    scheme: str = "Bearer"  # of the Authorization header that carries the token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +81,14 @@ class Listener:
         return cls(host.strip("[]"), int(port)) if port.isascii() and port.isdigit() else None
 
 
+@dataclass(frozen=True, slots=True)
+class ClientCertificate:
+    """By what this machine proves itself to a server: PEM files."""
+
+    cert: Path
+    key: Path
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
     """From where a bundle may be fetched."""
@@ -88,6 +97,7 @@ class Rules:
     setting: str = "commands.bundle_from"  # where the entries stand, for messages
     listener: Listener | None = None
     ca_file: Path | None = None  # None: the machine's certificate authorities
+    client: ClientCertificate | None = None
     limits: Limits = Limits()
     resolve: Resolver = system_resolver
     is_own: Callable[[str], bool] = is_own_address

@@ -23,6 +23,7 @@ from urllib3.exceptions import ConnectTimeoutError, ReadTimeoutError
 
 from firmware_pkg.addresses import Url
 from firmware_pkg.early import Attentive
+from firmware_pkg.order import ClientCertificate
 
 Opened: TypeAlias = Callable[[socket.socket], None]
 PeerCheck: TypeAlias = Callable[[bytes], None]  # the server's certificate, DER; raises to end the connection
@@ -104,17 +105,24 @@ class Pinned(HTTPAdapter):
         super().close()
 
 
-def tls_context(ca_file: Path | None = None) -> ssl.SSLContext:
+def tls_context(ca_file: Path | None = None, client: ClientCertificate | None = None) -> ssl.SSLContext:
     """Whom TLS trusts: that file; else the machine's own authorities; where it has none, those that come with `requests`.
 
+    `client` is shown to servers that ask for it.
+
     Raises:
-        OSError: the file cannot be read, or holds no certificate.
+        OSError: a file cannot be read, or does not hold what it should.
     """
-    if ca_file is not None:
-        return ssl.create_default_context(cafile=ca_file)
-    return ssl.create_default_context(
-        cafile=None if _has_authorities(ssl.get_default_verify_paths()) else DEFAULT_CA_BUNDLE_PATH
-    )
+    known = ca_file or (None if _has_authorities(ssl.get_default_verify_paths()) else DEFAULT_CA_BUNDLE_PATH)
+    context = ssl.create_default_context(cafile=known)
+    if client is not None:
+        context.load_cert_chain(client.cert, client.key, password=_no_passphrase)
+    return context
+
+
+def _no_passphrase() -> str:
+    """Nobody is there to be asked for one."""
+    return ""
 
 
 def _has_authorities(places: ssl.DefaultVerifyPaths) -> bool:

@@ -46,6 +46,7 @@ ASSEMBLY = {
     "pipeline",
     "probing",
     "reader",
+    "rollouts",
     "workbench",
 }  # only these import stages; steps and camera are the agent's own parts
 ABOVE = {"cli", "sinks", "__main__", "jobs", "control", "web", "selftest", "profiling", "comparing"}

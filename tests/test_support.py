@@ -36,6 +36,7 @@ PLANTED = {
     "camera user": "kamera-nutzer",
     "camera password": 'camera"pass\\wort',
     "web token": "0123456789abcdef0123456789abcdef",
+    "hawkbit token": "hawkbit-geheimes-token",
     "web key": "MIIBVgIBADANBgkqhkiG9w0BAQEFAASCAUAwggE8AgEAAkEAq7",
     "credential": "credential-geheimnis",
     "bundle_from": "update-kennwort",
@@ -66,7 +67,7 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Files and environment that hold secrets; further lines of a configuration that points at them."""
     folder = tmp_path / "secrets"
     folder.mkdir()
-    for name in ("mqtt password", "camera user", "camera password", "web token"):
+    for name in ("mqtt password", "camera user", "camera password", "web token", "hawkbit token"):
         (folder / name.replace(" ", "-")).write_text(PLANTED[name] + "\n")
     (folder / "key.pem").write_text(f"-----BEGIN PRIVATE KEY-----\n{PLANTED['web key']}\n-----END PRIVATE KEY-----\n")
     credentials = tmp_path / "credentials"
@@ -79,7 +80,8 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     return {
         "mqtt": f'username = "{PLANTED["mqtt user"]}"\npassword_file = "{folder}/mqtt-password"\n',
         "more": f'[web]\nlisten = ""\ntoken_file = "{folder}/web-token"\n'
-        f'cert_file = "{folder}/key.pem"\nkey_file = "{folder}/key.pem"\n',
+        f'cert_file = "{folder}/key.pem"\nkey_file = "{folder}/key.pem"\n'
+        f'[fleet.hawkbit]\nurl = "http://127.0.0.1:9"\ngateway_token_file = "{folder}/hawkbit-token"\n',
         "cameras": camera(url, Path("blobs"))
         + camera("${CAMERA_URL}", Path("blobs"), name="porch")
         + camera(

@@ -66,6 +66,15 @@ def reason(order: Order, rules: Rules) -> str:
 # -- the file comes -------------------------------------------------------------------------------------------------------
 
 
+def test_a_file_of_which_nobody_knows_the_digest_and_a_token_of_another_scheme() -> None:
+    with serving(Files(CONTENT)) as server:
+        order = order_of(server, sha256=None, token="geheim", scheme="TargetToken")
+        with download(order, rules_of(server)) as source:
+            assert source.read() == CONTENT
+        assert server.requests[0].headers["authorization"] == "TargetToken geheim"
+        assert reason(order_of(server, sha256=None, size=len(CONTENT) - 1), rules_of(server)) == "wrong-size"
+
+
 def test_a_file_comes_as_a_stream_with_progress() -> None:
     told: list[int] = []
     with (

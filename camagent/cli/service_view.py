@@ -80,8 +80,18 @@ def _troubles(agent: Mapping[str, Any], tongue: Tongue) -> Iterator[str]:
         yield f"  configuration: {printable(agent['config']['error'], 400)}"
     if (agent.get("web") or {}).get("problem"):
         yield f"  web: {printable(agent['web']['problem'])}"
+    yield from _hawkbit_lines((agent.get("fleet") or {}).get("hawkbit") or {}, tongue)
     if (agent.get("watchdog") or {}).get("last_abort"):
         yield f"  the watchdog ended the life before this one: {printable(agent['watchdog']['last_abort'])}"
+
+
+def _hawkbit_lines(facts: Mapping[str, Any], tongue: Tongue) -> Iterator[str]:
+    if not facts:
+        return
+    action = f", action {printable(facts['action'], 64)}" if facts.get("action") else ""
+    code, detail = printable(facts.get("code") or "", 64), printable(facts.get("detail") or "", 400)
+    trouble = f"; {tongue.because(code, detail)}" if code else ""
+    yield f"  hawkBit {printable(facts.get('server'))}: {printable(facts.get('state'))}{action}{trouble}"
 
 
 def _camera_line(camera: Mapping[str, Any], tongue: Tongue) -> str:

@@ -152,6 +152,7 @@ WAYS: Mapping[str, Page] = {
         },
         cameras.detecting,
     ),
+    "docs/hawkbit.md": Page({"Set up": (Config(),)}),
     "docs/http-api.md": Page({"Routes": (Play(cameras.asked), Play(cameras.uploaded))}, cameras.detecting),
     "docs/metrics.md": Page({"Metrics": (Play(checks.scraped), Play(checks.queries))}, checks.watched),
     "docs/models.md": Page(
