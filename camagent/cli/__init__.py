@@ -36,7 +36,7 @@ COMMANDS: Mapping[str, Place] = MappingProxyType({
     "infer": Place("camagent.cli.infer", "Run a bundle on pictures, videos or an RTSP stream."),
     "key": Place("camagent.cli.key", "Make and show signing keys."),
     "model": Place("camagent.cli.model", "Look into model files, make them faster, convert and compare them."),
-    "run": Place("camagent.cli.run", "The daemon: cameras in, detections out over MQTT."),
+    "run": Place("camagent.cli.daemon", "The daemon: cameras in, detections out over MQTT."),
     "selftest": Place("camagent.cli.selftest", "Say why nothing is seen."),
     "service": Place("camagent.cli.service", "The agent as a systemd service: install, uninstall, status."),
     "support": Place("camagent.cli.support", "Pack what a helper needs to see, without secrets."),
