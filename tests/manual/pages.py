@@ -29,6 +29,16 @@ SERVICE = Elsewhere(
         "sudo camagent service status",
     ),
 )
+_PUBLISH = "--root root.json --key keys/release.pem --online-key keys/online.pem"
+PUBLISHED = (
+    "camagent key generate --out keys/root",
+    "camagent key generate --out keys/release",
+    "camagent key generate --out keys/online",
+    "camagent trust init --root-key keys/root.pem --signer keys/release.pub.pem --online-key keys/online.pub.pem -o root.json",
+    f"camagent bundle publish site fastestdet-1.0.0.cambundle {_PUBLISH}",
+    f"camagent bundle publish site fastestdet-1.1.0.cambundle {_PUBLISH}",
+    f"camagent bundle publish site --remove fastestdet 1.0.0 {_PUBLISH}",
+)
 README = Same("README.md")
 DRAWN = (Drawing(),)
 REAL_TOOLKIT = Elsewhere(
@@ -70,9 +80,11 @@ WAYS: Mapping[str, Page] = {
             "Architecture": DRAWN,
             "An object's way": DRAWN,
             "A bundle's way": DRAWN,
+            "A turn at the backend": DRAWN,
             "A watched thread": DRAWN,
             "A self-test's way": DRAWN,
             "Who looks at a camera": DRAWN,
+            "In other people's words": DRAWN,
             "A profile's way": DRAWN,
             "A conversion's way": DRAWN,
         }
@@ -153,8 +165,64 @@ WAYS: Mapping[str, Page] = {
         cameras.detecting,
     ),
     "docs/hawkbit.md": Page({"Set up": (Config(),)}),
+    "docs/home-assistant.md": Page(
+        {
+            "Set it up": (
+                Config(),
+                Elsewhere(
+                    "a broker with this access list",
+                    ("tests/test_integration_docs.py::test_the_access_list_that_is_shown_is_enough",),
+                ),
+            ),
+            "An automation": (
+                Elsewhere(
+                    "it is Home Assistant's: its trigger is held against what we announce",
+                    ("tests/test_integration_docs.py::test_the_automation_listens_to_a_state_that_there_is",),
+                ),
+            ),
+        }
+    ),
     "docs/http-api.md": Page({"Routes": (Play(cameras.asked), Play(cameras.uploaded))}, cameras.detecting),
     "docs/metrics.md": Page({"Metrics": (Play(checks.scraped), Play(checks.queries))}, checks.watched),
+    "docs/onvif.md": Page(
+        {
+            "ONVIF Profile M over MQTT": (
+                Config(),
+                Elsewhere(
+                    "made from these very numbers",
+                    ("tests/test_integration_docs.py::test_the_metadata_frame_that_is_shown_is_what_is_sent",),
+                ),
+            )
+        }
+    ),
+    "docs/several-cameras.md": Page({"Several cameras": (Config(),)}),
+    "docs/tuf-repository.md": Page(
+        {
+            "Publishing": (
+                Elsewhere(
+                    "it needs two bundles of that name", ("tests/test_publish.py::test_the_manuals_commands",), PUBLISHED
+                ),
+                Untried("it needs a web server behind ssh"),
+                Elsewhere(
+                    "it is cron's line",
+                    (
+                        "tests/test_publish.py::test_the_command_from_the_first_signature_to_cron",
+                        "tests/test_publish.py::test_cron_does_not_wait_for_people",
+                    ),
+                ),
+            ),
+            "Serving": (Untried("it needs nginx"),),
+            "On the camera": (
+                Config(),
+                Elsewhere(
+                    "it needs a repository on a server",
+                    ("tests/test_tuf_repository.py::test_the_newest_version_that_fits_is_taken",),
+                    ("camagent bundle install fastestdet --repository https://updates.example.org/cameras/ -c camagent.toml",),
+                ),
+            ),
+            "Held against others": (Untried("the suite is not on the package index"),),
+        }
+    ),
     "docs/models.md": Page(
         {"What is in it": (Session(),), "`--head auto`": (Play(checks.undecided),)},
         models.recorded,
