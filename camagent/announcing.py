@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from camagent import __version__, vitals
+from camagent import __version__, announced, vitals
+from camagent.announced import Announced, Sight
 from camagent.cameras import Cameras
 from camagent.clock import Clock
 from camagent.commands import any_delay
@@ -23,38 +24,16 @@ from camagent.integrations.home_assistant import BIRTH, BUDGET, AgentFacts, Came
 from camagent.messages import Message, Topics, slugs
 from camagent.model_holder import Loaded
 from camagent.mqtt import MqttClient
-from firmware_pkg import disk
 
 log = logging.getLogger("camagent")
 
 FILE_NAME = "home_assistant.json"
-SCHEMA = 1
 SPREAD_S = 5.0  # when Home Assistant starts, not every agent speaks at the same instant
 AGAIN_S = 10.0  # and nobody can make one speak without end
 SETTLE_S = 10.0  # so long a removal stands, once the broker has it
 RETRY_S = 60.0  # a disk that takes nothing
 _OVERHEAD = 512  # bytes of a packet that are not its payload
 STATE_LOST = "HOME_ASSISTANT_STATE"
-
-
-class Sight(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a camera's model gives."""
-
-    task: str = ""
-    things: tuple[tuple[str, str], ...] = ()  # label and slug of what it counts
-
-
-class Announced(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What Home Assistant was told. `topic` is "" where nothing of it stands."""
-
-    schema: int = SCHEMA
-    topic: str = ""
-    platforms: dict[str, str] = {}  # component -> platform, also of those that are being removed
-    sights: dict[str, Sight] = {}  # by camera, for the time in which its model is not open
-    withdrawn: tuple[str, ...] = ()  # topics that are to be cleared until the broker has taken it
-
-
-_ANNOUNCED = msgspec.json.Decoder(Announced)
 
 
 class Announcer:
@@ -201,10 +180,7 @@ class Announcer:
         if kept == self._written or self._clock.monotonic() < self._retry_at:
             return
         try:
-            if kept == Announced():
-                self._path.unlink(missing_ok=True)
-            else:
-                disk.write_atomic(self._path, msgspec.json.encode(kept))
+            announced.write(self._path, kept)
         except OSError as exc:
             self._errors[STATE_LOST] += 1
             self._retry_at = self._clock.monotonic() + RETRY_S
@@ -214,12 +190,12 @@ class Announcer:
 
     def _read(self) -> Announced:
         try:
-            kept = _ANNOUNCED.decode(self._path.read_bytes())
+            kept = announced.read(self._path)
         except FileNotFoundError:
             return Announced()
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as exc:
             return self._forgotten(exc)
-        return kept if kept.schema == SCHEMA else self._forgotten(ValueError(f"schema {kept.schema}"))
+        return kept if kept.schema == announced.SCHEMA else self._forgotten(ValueError(f"schema {kept.schema}"))
 
     def _forgotten(self, why: Exception) -> Announced:
         """Entities of cameras that are gone then stay in Home Assistant, where a person can delete them."""

@@ -84,6 +84,11 @@ class Topics:
         """A topic below one of its cameras."""
         return "/".join((self.root, camera, *words))
 
+    def family(self, topic: str) -> str:
+        """What an access list allows or denies as one: counts are a topic per label and zone, and no list tells them apart."""
+        parts = topic.removeprefix(self.root + "/").split("/")
+        return self.of_camera(*parts[:2]) if len(parts) > 2 and parts[1] in ("count", "zone") else topic
+
 
 def slug(label: str, class_id: int) -> str:
     """A label as one topic level of `[a-z0-9_-]`; `class_<id>` where nothing of it is left."""

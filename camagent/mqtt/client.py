@@ -101,7 +101,8 @@ class MqttClient:
         self._wanted: tuple[str, ...] = ()  # subscriptions; replaced as a whole
         self._notices: frozenset[str] = frozenset()  # those of them that are no commands
         self._subscribed: tuple[str, ...] = ()
-        self._sender = Sender(outbox, Message(available, b"online", 1, retain=True), clock, on_outcome, patience)
+        online = Message(available, b"online", 1, retain=True)
+        self._sender = Sender(outbox, online, clock, on_outcome, patience, family=topics.family)
         self._session = Session(account, self, clock, name="mqtt", died=died, patience=patience)
 
     # -- any thread ---------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
 
@@ -96,7 +96,11 @@ def _expires_at(message: Message | OpenMessage) -> float | None:
 class Sender:
     """Owns the window, the suspicion and the counters of what is sent."""
 
-    def __init__(self, outbox: Outbox, online: Message, clock: Clock, on_outcome: OutcomeCallback, patience: Patience) -> None:
+    def __init__(
+        self, outbox: Outbox, online: Message, clock: Clock, on_outcome: OutcomeCallback, patience: Patience,
+        *, family: Callable[[str], str] = str,
+    ) -> None:  # fmt: skip
+        """`family` of a topic: what is refused for one of them is refused for all."""
         self.retained = Retained(online)
         self.live = Live()
         self.counts: Counter[str] = Counter()  # refused, too_large, set_aside, live_dropped, subscriptions_refused
@@ -107,6 +111,7 @@ class Sender:
         self._outbox = outbox
         self._clock = clock
         self._on_outcome = on_outcome
+        self._family = family
         self._settle_s = patience.settle_s
         self._suspects = Suspects()
         self._limit_learnt_at = 0.0
@@ -122,7 +127,7 @@ class Sender:
         self._answered: Message | None = None  # the last retained state for which the broker has answered
         self._farewell: Message | None = None
         self._refusal: _Denied | None = None  # the newest answer, where it was a refusal
-        self._denied: dict[str, _Denied] = {}  # by topic
+        self._denied: dict[str, _Denied] = {}  # by family of topics
         self._subscriptions: dict[int, Sequence[str]] = {}
 
     # -- other threads ------------------------------------------------------------------------------------------------
@@ -183,7 +188,7 @@ class Sender:
                 if not self._by_mid and self._suspects.any:
                     self._suspects.forget("lane")  # the outbox has dropped them
                 break
-            denied = self._denied.get(candidate.message.topic)
+            denied = self._denied.get(self._family(candidate.message.topic))
             if denied is not None and denied.until > now:
                 self._reject(
                     candidate, "refused", ACL_DENIED, f"{denied.text}, and the broker hung up; again in {DENIED_S:.0f} s"
@@ -314,13 +319,13 @@ class Sender:
         return explained
 
     def _refusal_ended_it(self) -> bool:
-        """Mosquitto up to 2.0.11 hangs up after every refusal on MQTT 5 (tried): the topic rests, the others go on."""
+        """Mosquitto up to 2.0.11 hangs up after every refusal on MQTT 5 (tried): topics of its kind rest, the others go on."""
         refusal, self._refusal = self._refusal, None
         now = self._clock.monotonic()
         if refusal is None or refusal.until - DENIED_S < now - AT_ONCE_S:
             return False
         self._denied = {topic: denied for topic, denied in self._denied.items() if denied.until > now}
-        self._denied[refusal.topic] = refusal
+        self._denied[self._family(refusal.topic)] = refusal
         return True
 
     def _blamed(self) -> _Candidate | None:

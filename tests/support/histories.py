@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tests.support.lives_of_bundles import STORE_STEPS, TRUST_STEPS, StoreSession, TrustSession
+from tests.support.lives_of_integrations import HAWKBIT_STEPS, HOME_STEPS, HawkbitSession, HomeSession
 from tests.support.lives_of_repositories import REPOSITORY_STEPS, RepositorySession
 from tests.support.lives_of_the_agent import (
     AUDIT_STEPS,
@@ -82,6 +83,8 @@ HISTORIES = {
         History("trust", tuple(step[0] for step in TRUST_STEPS), TrustSession),
         History("repository", REPOSITORY_STEPS, RepositorySession),
         History("owner", OWNER_STEPS, OwnerSession),
+        History("home assistant", HOME_STEPS, HomeSession),
+        History("hawkbit", HAWKBIT_STEPS, HawkbitSession),
         History("overlay", OVERLAY_STEPS, OverlaySession),
         History("audit", AUDIT_STEPS, AuditSession),
         History("outbox", tuple(step.name for step in OUTBOX_STEPS), OutboxSession),
