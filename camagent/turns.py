@@ -190,7 +190,7 @@ class Turns:
         """Who prepares ahead gets the next call for certain: only who will be next once the turns of now are charged."""
         others = (other for other in self.members.values() if other is not member)
         after = [other.mark + other.cost * (other.place is Place.INSIDE) for other in others if other.place in _FIRST]
-        return member.mark <= max(after, default=member.mark)
+        return member.mark <= min(after, default=member.mark)
 
     def _note_kept(self, kept: Sequence[Member], now: float) -> None:
         """A place is kept at others' cost where somebody goes on waiting."""
