@@ -1,4 +1,4 @@
-"""The reference implementation, PyPI `model-signing`, in a virtual environment of its own, kept per machine."""
+"""The reference implementation, the package `model-signing`, in a virtual environment of its own, kept per machine."""
 
 from __future__ import annotations
 
