@@ -90,7 +90,7 @@ def best_shift(keys: list[int], by_pts: dict[int, Body], live: list[Body]) -> in
 
 
 def test_detections_over_rtsp_and_mqtt_are_those_of_the_file(tmp_path: Path, bundle: Path, broker: Broker) -> None:
-    live_against_offline(tmp_path, bundle, broker, speed=4.0)
+    live_against_offline(tmp_path, bundle, broker, speed=2.5)
 
 
 @pytest.mark.full(seconds=170)
