@@ -26,6 +26,7 @@ from camagent.integrations.hawkbit_session import Session
 from camagent.jobs import as_refusal
 from camagent.rollouts import Rollouts
 from camagent.vigil import Vigil
+from firmware_pkg import disk
 from firmware_pkg.order import Limits
 from tests.test_bundles import CAMERA, Desk
 
@@ -126,6 +127,7 @@ def main(folder: Path, url: str) -> None:
         agent=Agent(id="cam-01", state_dir=folder / "state", trust=folder / "root.json"), camera=(CAMERA,),
         fleet=Fleet(hawkbit=section),
     )  # fmt: skip
+    disk.sweep(config.agent.state_dir)  # as every agent does that takes its state_dir
     bundles = Bundles(config, SystemClock(), _NoCameras())
     bundles.live.recover()
     around = around_of(config, bundles, SystemClock(), Counter())
