@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -37,3 +38,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def seconds_of(item: pytest.Item) -> float:
     marker = item.get_closest_marker("full")
     return float(marker.kwargs.get("seconds", DEFAULT_SECONDS)) if marker else 0.0
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder of three pictures with one, two and three red blobs, and a blue one each: a camera for models of blobs."""
+    from tests.support.bundles import blob_picture
+
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"{number}.png").write_bytes(blob_picture(red=1 + number))
+    return folder

@@ -41,15 +41,6 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
     running.stop()
 
 
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    for number in range(3):
-        (folder / f"{number}.png").write_bytes(blob_picture(red=1 + number))
-    return folder
-
-
 def confirmed(folder: Path, *paths: Path) -> None:
     """What a camera looks like that has run these for a while: installed and confirmed, in order."""
     section = AgentSection(state_dir=folder / "state", trust=folder / "root.json")

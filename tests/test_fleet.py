@@ -19,7 +19,7 @@ from camagent.cli.fleet_view import lines_of
 from camagent.fleet import SILENT_S, SORTS, Fleet, summary
 from tests.support.agent import Agent, Listener, camagent, camera
 from tests.support.broker import Broker, running
-from tests.support.bundles import blob_picture, make_signed, write_root
+from tests.support.bundles import make_signed, write_root
 from tests.support.http_server import Files, serving
 from tests.support.plugin import install_failing_backends
 from tests.test_bundle_agent import confirmed, order
@@ -253,18 +253,10 @@ def ordered_group(tmp_path: Path, pictures: Path, number: int, spread_s: float) 
         answers = [listener.wait(f"{name}/bundle/state", lambda body: body["command"] is not None)["command"] for name in names]
     assert {answer["id"] for answer in answers} == {"all"}
     delays = {answer["what"] for answer in answers}
-    assert len(delays) > number // 2, f"everyone at once: {delays}"
+    if spread_s >= 2 * number:  # told in whole seconds: three within three may well be told the same
+        assert len(delays) > number // 2, f"everyone at once: {delays}"
     found: dict[str, Any] = json.loads(done.stdout)
     return found
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    for number in range(3):
-        (folder / f"{number}.png").write_bytes(blob_picture(red=1 + number))
-    return folder
 
 
 def judge_group(body: dict[str, Any], number: int) -> None:

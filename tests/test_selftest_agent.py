@@ -18,7 +18,7 @@ from camagent.errors import StateError
 from camagent.selftest.due import AFTER_BUNDLE_S, DAY_S, LOOK_S, SILENCE_S, Due, Look
 from tests.support.agent import SCHEMAS, Agent, Body, Listener, camagent, camera
 from tests.support.broker import Broker, free_port, running, wait_for
-from tests.support.bundles import blob_picture, make_signed, make_unsigned, write_root
+from tests.support.bundles import make_signed, make_unsigned, write_root
 from tests.support.camera import Clips, RtspCamera
 from tests.test_bundle_agent import agent_of, client_of, confirmed
 
@@ -30,15 +30,6 @@ COMMAND = "camagent/cam-01/cmd/selftest"
 def broker(tmp_path: Path) -> Iterator[Broker]:
     with running(tmp_path) as started:
         yield started
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    for number in range(3):
-        (folder / f"{number}.png").write_bytes(blob_picture(red=1 + number))
-    return folder
 
 
 def selftest(agent: Agent, *options: str) -> tuple[int, dict[str, Any]]:

@@ -13,7 +13,7 @@ from camagent.owner import acquire
 from camagent.selftest.schema import schema
 from tests.support.agent import Agent, Listener, camagent, camera
 from tests.support.broker import Broker, free_port, running
-from tests.support.bundles import blob_picture, make_signed, make_unsigned, write_root
+from tests.support.bundles import make_signed, make_unsigned, write_root
 from tests.support.plugin import install_failing_backends
 
 SCHEMA = jsonschema.Draft202012Validator(schema())
@@ -23,15 +23,6 @@ SCHEMA = jsonschema.Draft202012Validator(schema())
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Any:
     with running(tmp_path_factory.mktemp("broker")) as started:
         yield started
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    for number in range(3):
-        (folder / f"{number}.png").write_bytes(blob_picture(red=1 + number))
-    return folder
 
 
 def configured(folder: Path, port: int, *cameras: str, **keys: Any) -> Path:

@@ -19,7 +19,7 @@ from camagent.lives import LAST_END_NAME, RECORD_NAME, Record
 from firmware_pkg.disk import boot_id
 from tests.support.agent import Agent, Listener, camera
 from tests.support.broker import Broker, free_port
-from tests.support.bundles import blob_picture, make_signed, root_json, write_root
+from tests.support.bundles import make_signed, root_json, write_root
 from tests.support.notify import Systemd
 from tests.support.plugin import install_failing_backends
 from tests.test_bundle_agent import ME, blobs_state, client_of, confirmed, install
@@ -37,15 +37,6 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 def systemd(tmp_path: Path) -> Iterator[Systemd]:
     with Systemd(tmp_path) as manager:
         yield manager
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    for number in range(3):
-        (folder / f"{number}.png").write_bytes(blob_picture(red=1 + number))
-    return folder
 
 
 def service(folder: Path, port: int, cameras: str, systemd: Systemd, **environment: str) -> Agent:
