@@ -67,13 +67,19 @@ class Systemd:
                 self.told.append(data.decode())
 
     def wait(self, condition: Callable[[str], bool], timeout_s: float = 60) -> str:
-        """The first message that fulfils the condition, of those that came since the last call."""
+        """The first message that fulfils the condition, of those after the last one returned; what follows it is still to come."""
         end = time.monotonic() + timeout_s
         while time.monotonic() < end:
-            for message in self.received(0.2):
+            came = self.received(0.2)
+            for index, message in enumerate(came):
                 if condition(message):
+                    self._seen -= len(came) - index - 1
                     return message
-        raise AssertionError(f"systemd was not told; it was told {self.told[-20:]}")
+        raise AssertionError(f"systemd was not told; it was told {self._lines()} and at last {self.told[-5:]}")
+
+    def _lines(self) -> list[str]:
+        """What it was told but for the beats of the watchdog, which bury everything else."""
+        return [told for told in self.told if "WATCHDOG" not in told]
 
     def watch(self, kill: Callable[[signal.Signals], None], gone: Callable[[], bool], timeout_s: float = 120) -> float:
         """As systemd does: SIGABRT to a service that is silent for too long. Seconds of silence before that."""
