@@ -121,8 +121,8 @@ class Announcer:
         self._clear_withdrawn()  # first: no entity may stand on two topics
         if payload == self._said:
             return
+        self._said, self._sent_at = payload, self._clock.monotonic()  # before: the answer may be here when `send` returns
         self._client().send(Message(topic, payload, 1, retain=True))
-        self._said, self._sent_at = payload, self._clock.monotonic()
         log.info("announced to Home Assistant on %s: %d entities", topic, len(announcement.components))
         if announcement.left_out:
             log.warning(

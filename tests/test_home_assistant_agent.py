@@ -14,7 +14,7 @@ from camagent.cli import run
 from tests.support import things
 from tests.support.agent import Agent, Body, Listener, camagent, camera
 from tests.support.broker import Broker, Subscriber, running, subscribed, wait_for
-from tests.support.home_assistant import Json, checked, singles
+from tests.support.home_assistant import Json, checked, removed_by, singles
 from tests.test_home_assistant import rendered
 
 TOPIC = "homeassistant/device/cam-01/config"
@@ -255,10 +255,6 @@ def test_a_model_on_trial_takes_no_entity_away(tmp_path: Path, broker: Broker, h
 def confirmed(body: Body) -> bool:
     facts = body["bundles"].get("float", {})
     return facts.get("current") == "1.0.0" and facts["trial"] is None
-
-
-def removed_by(payload: bytes) -> set[str]:
-    return {key for key, component in checked(payload)["cmps"].items() if component.keys() == {"p"}}
 
 
 def test_a_broker_that_forgets_is_told_again(tmp_path: Path, made: tuple[Path, Path], broker: Broker) -> None:

@@ -156,3 +156,8 @@ def singles(message: Json) -> dict[str, Json]:
         merged["availability"] = [long_form(entry, ABBREVIATIONS) for entry in merged["availability"]]
         made[key] = merged
     return made
+
+
+def removed_by(payload: bytes) -> set[str]:
+    """Components that the message takes away: they say nothing but what they were."""
+    return {key for key, component in checked(payload)["cmps"].items() if component.keys() == {"p"}}

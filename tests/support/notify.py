@@ -67,7 +67,7 @@ class Systemd:
                 self.told.append(data.decode())
 
     def wait(self, condition: Callable[[str], bool], timeout_s: float = 60) -> str:
-        """The first message that fulfils the condition, of those after the last one returned; what follows it is still to come."""
+        """The first that fulfils the condition, of those after the last one returned; what follows is still to come."""
         end = time.monotonic() + timeout_s
         while time.monotonic() < end:
             came = self.received(0.2)
