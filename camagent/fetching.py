@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 LIMITS = Limits()
 
 
-class Counter:
-    """tuf_repo.Camera."""
+class AgentDevice:
+    """tuf_repo.Device, for one agent."""
 
     def __init__(self, bundles: Bundles) -> None:
         self._bundles = bundles
@@ -56,4 +56,4 @@ def open_repository(bundles: Bundles, url: str, stop: threading.Event, *, ca_fil
         state_dir=config.agent.state_dir, device=bundles.trust.device, require_clock=config.agent.require_clock,
         listener=Listener.parse(config.web.listen), ca_file=ca_file, limits=LIMITS,
     )  # fmt: skip
-    return Repository(folder_url("fleet.tuf.url", url), Counter(bundles), about, stop)
+    return Repository(folder_url("fleet.tuf.url", url), AgentDevice(bundles), about, stop)

@@ -83,7 +83,7 @@ def refusal(exc: Exception, evidence: Evidence, clock: Clock, *, require_clock: 
     match exc:
         case DownloadHTTPError():
             return failed(
-                "http-status", f"the repository does not give out its {evidence_name(evidence, exc)}", expected=200,
+                "http-status", f"the repository does not give out its {_file_of(exc)}", expected=200,
                 found=exc.status_code, fix="check the address: below it lie metadata/timestamp.json and targets/",
             )  # fmt: skip
         case DownloadError():
@@ -110,9 +110,8 @@ def refusal(exc: Exception, evidence: Evidence, clock: Clock, *, require_clock: 
     return _invalid(evidence, str(exc))
 
 
-def evidence_name(evidence: Evidence, exc: DownloadHTTPError) -> str:
-    """The file that was asked for, as tuf's exception of ours names it."""
-    del evidence
+def _file_of(exc: DownloadHTTPError) -> str:
+    """The file that was asked for, as tuf_client.Fetcher has named it."""
     return printable(str(exc).partition(":")[0], 60)
 
 

@@ -461,7 +461,9 @@ def test_a_camera_without_a_root_takes_none_from_the_network(scene: Scene) -> No
     (scene.folder / "root.json").unlink()
     scene.capsys.readouterr()
     assert scene.fetch() == 1
-    assert "error[TRUST_MISSING]" in scene.capsys.readouterr().err
+    said = scene.capsys.readouterr().err
+    assert "error[TRUST_MISSING]" in said
+    assert "on the device: 'camagent trust install root.json'" in said
     assert scene.server.asked == []
 
 

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from camagent.errors import ActionUnsupported, CodedError, TrialEnded, printable
 from camagent.integrations import hawkbit_words as words
+from camagent.integrations import turned_away
 from camagent.integrations.hawkbit_memory import Doing, Item, Known, Memory, Verdict
 from camagent.integrations.hawkbit_read import Artifact, Deployment
 from firmware_pkg.addresses import Prefix, Url, literal
@@ -20,10 +21,8 @@ BUNDLES = 8  # of one action
 MOST_TRIES = 10  # downloads begun for one action, over restarts
 SUFFIX = ".cambundle"
 # what may be otherwise at the next attempt, whoever the bundle is: nothing of it is remembered against a digest
-PASSING: Final = frozenset({
-    "NO_SPACE", "STATE_UNUSABLE", "DOWNLOAD_FAILED", "CLOCK_UNTRUSTED", "NPU_HUNG", "NPU_ABSENT", "NPU_PERMISSION_DENIED",
-    "NPU_RUNTIME_MISSING", "MEMORY_EXHAUSTED", "BACKEND_FAILED", "BUSY", "INTERNAL",
-})  # fmt: skip
+# a defect too: whoever assigns the file again means it
+PASSING: Final = turned_away.PASSING | {"BACKEND_FAILED", "INTERNAL"}
 # of DOWNLOAD_FAILED's reasons those that another attempt may mend
 _WORTH_ANOTHER: Final = frozenset({"unreachable", "broken", "too-slow", "deadline", "tls", "changed"})
 

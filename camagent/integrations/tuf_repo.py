@@ -35,8 +35,8 @@ CHUNK = 64 * 1024
 WAIT_S = 5.0  # for a look that is going on
 
 
-class Camera(Protocol):
-    """What is asked of the agent: bundles.Bundles, by way of fetching.Counter."""
+class Device(Protocol):
+    """What is asked of the agent: bundles.Bundles, by way of fetching.AgentDevice."""
 
     def roots(self) -> tuple[TrustRoot, ...]:
         """All that are known."""
@@ -84,11 +84,11 @@ class Taken:
 class Repository:
     """One repository on behalf of one camera. Any thread may call; one look at a time."""
 
-    def __init__(self, prefix: Prefix, camera: Camera, surroundings: Surroundings, stop: threading.Event) -> None:
+    def __init__(self, prefix: Prefix, device: Device, surroundings: Surroundings, stop: threading.Event) -> None:
         """`prefix`: the folder that holds metadata/ and targets/; nothing outside it is asked for."""
         self.shown = prefix.url.shown
         self._origin = Origin("tuf", prefix.url.authority)
-        self._camera, self._about, self._site = camera, surroundings, Site.of(prefix.url)
+        self._device, self._about, self._site = device, surroundings, Site.of(prefix.url)
         folder = surroundings.state_dir / "tuf" / hashlib.sha256(str(prefix.url).encode()).hexdigest()[:16]
         self._kept, self._away = Kept(folder), TurnedAway(folder / "turned-away")
         rules = Rules(
@@ -107,7 +107,7 @@ class Repository:
         origin = replace(self._origin, who=f"{self._origin.who}, asked by {asked_by.who}")
         tell({"state": "asking the repository"})
         with self._look(origin) as view:
-            slots = self._camera.slots(name)
+            slots = self._device.slots(name)
             wish = self._wish(name, slots)
             chosen = choose(view.listed, wish if not force else replace(wish, refused=()))
             if chosen is None:
@@ -123,7 +123,7 @@ class Repository:
             tell(view)
             self._away.forget_all_but(one.sha256 for one in view.listed)
             for name in names:
-                slots = self._camera.slots(name)
+                slots = self._device.slots(name)
                 wish = self._wish(name, slots)
                 chosen = choose(view.listed, replace(wish, refused={*wish.refused, *self._not_again(slots)}))
                 if chosen is None:
@@ -159,7 +159,8 @@ class Repository:
 
     def _anchor(self) -> tuple[Anchor, list[bytes]]:
         """The root in force; newer ones must follow it by the rules of every root, and are collected."""
-        known = list(self._camera.roots())
+        known = list(self._device.roots())
+        trust.chain(known, ())  # a device that trusts nobody yet says so, and what to do there
         new: list[bytes] = []
 
         def admit(data: bytes, name: str) -> None:
@@ -175,10 +176,10 @@ class Repository:
         if new:
             roots = tuple(new)
             new.clear()
-            self._camera.install_trust(roots, origin)
+            self._device.install_trust(roots, origin)
 
     def _when(self) -> When:
-        return When(self._camera.time(), self._about.require_clock)
+        return When(self._device.time(), self._about.require_clock)
 
     def _wish(self, name: str, slots: Slots) -> Wish:
         running = slots.running
@@ -196,7 +197,7 @@ class Repository:
 
         with view.open(target, progress) as source:
             try:
-                return self._camera.install(source, origin, tell, force=force)
+                return self._device.install(source, origin, tell, force=force)
             except CodedError as exc:
                 if exc.code not in PASSING:
                     _read_to_the_end(source)
@@ -221,7 +222,7 @@ class Repository:
 
     def _circumstances(self) -> str:
         """Under which a refusal holds: another root, camagent or device may judge the same bytes differently."""
-        return f"root {trust.in_force(self._camera.roots()).version}, camagent {__version__}, {self._about.device}"
+        return f"root {trust.in_force(self._device.roots()).version}, camagent {__version__}, {self._about.device}"
 
 
 def _read_root(data: bytes, name: str) -> TrustRoot:
@@ -244,4 +245,4 @@ def _read_to_the_end(source: BinaryIO) -> None:
 
 _LOOK = threading.Lock()  # the kept metadata is one folder per repository, and this process alone writes it
 
-__all__ = ["Camera", "Repository", "Surroundings", "Taken"]
+__all__ = ["Device", "Repository", "Surroundings", "Taken"]

@@ -90,7 +90,7 @@ class TufWatch:
                 fine = fine and not (taken.refusal and taken.refusal.code in PASSING)
         except CodedError as exc:
             if not self._stage.stop.is_set():  # the end of the agent is no failure of the repository
-                said = self._tell(exc, "the repository was refused", known=self._problem)
+                said = self._tell(exc, "nothing comes from the repository", known=self._problem)
                 self._problem = said
             return False
         self._problem = None
