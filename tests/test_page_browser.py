@@ -317,13 +317,18 @@ def test_a_chinese_browser_gets_the_page_in_chinese_on_a_phone_too_and_may_switc
 
 def test_where_nothing_is_set_up_the_page_says_what_to_do(browser: Browser, tmp_path: Path) -> None:
     port = free_port()
-    web = f'[web]\nlisten = "127.0.0.1:{port}"\n'
-    with Agent(tmp_path, free_port(), "", agent=f'trust = "{tmp_path}/root.json"', more=web):
+    (tmp_path / "token").write_text("secret\n")
+    hawkbit = f'[fleet.hawkbit]\nurl = "http://127.0.0.1:{free_port()}"\ntarget_token_file = "{tmp_path}/token"\n'
+    tuf = f'[fleet.tuf]\nurl = "http://127.0.0.1:{free_port()}/"\nspread_s = 0\n'
+    more = f'[web]\nlisten = "127.0.0.1:{port}"\n{hawkbit}{tuf}'
+    with Agent(tmp_path, free_port(), "", agent=f'trust = "{tmp_path}/root.json"', more=more):
         assert until(Client(port).is_up, 60)
         with opened(browser, f"http://127.0.0.1:{port}/") as page:
             page.locator(".hint.no-root", has_text="camagent trust install").wait_for()
             page.locator(".hint.no-camera", has_text="[[camera]]").wait_for()
             page.locator(".hint.mqtt").wait_for()
+            page.locator(".hint.fleet", has_text="the hawkBit server 127.0.0.1").wait_for(timeout=60_000)
+            page.locator(".hint.fleet", has_text="this device trusts nobody yet").wait_for(timeout=60_000)
             assert page.locator("#stage").is_hidden(), "there is nothing to look at"
             page.locator("#bundles", has_text="The store is empty").wait_for()
             page.set_input_files("#bundle-file", make_signed(tmp_path))

@@ -327,6 +327,12 @@ def test_status_speaks_of_every_trouble_and_tames_what_it_was_told() -> None:
         "agent": NASTY, "version": NASTY, "uptime": 90061.0, "mqtt": {"code": "mqtt-unreachable", "detail": NASTY},
         "trust": {"root": None}, "config": {"error": NASTY}, "web": {"problem": NASTY}, "watchdog": {"last_abort": NASTY},
     }  # fmt: skip
+    refusal = {"code": NASTY, "what": NASTY, "fix": NASTY}
+    taken = {NASTY: {"version": NASTY, "refusal": refusal}, "blobs": {"version": "1.0.0", "outcome": NASTY}}
+    agent["fleet"] = {
+        "hawkbit": {"server": NASTY, "state": NASTY, "action": NASTY, "code": NASTY, "detail": NASTY},
+        "tuf": {"url": NASTY, "checks": 1, "listed": 2, "problem": refusal, "taken": taken},
+    }
     cameras = [{"camera": NASTY, "state": "running", "reason": NASTY, "detail": NASTY, "fps": 9.5}]
     answer = {"agent": agent, "cameras": cameras, "bundles": {NASTY: {"current": NASTY, "trial": NASTY}}}
     facts = {
@@ -338,7 +344,8 @@ def test_status_speaks_of_every_trouble_and_tames_what_it_was_told() -> None:
     assert "\u202e" not in text
     assert "started anew 3 times, last end: watchdog" in text
     assert "up 1 d 1 h" in text
-    assert text.count("[/]") >= 10
+    assert "1 look, 2 bundles listed; " in text
+    assert text.count("[/]") >= 25
     for other, words in (
         (None, "systemd does not run here"),
         ({"LoadState": "not-found"}, "not installed"),

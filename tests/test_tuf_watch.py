@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 import threading
@@ -16,6 +17,7 @@ import pytest
 
 from camagent import config_file, fetching, vitals
 from camagent.bundles import Bundles, open_alone
+from camagent.cli.service_view import lines_of
 from camagent.clock import SystemClock
 from camagent.config_check import check
 from camagent.errors import ConfigError
@@ -96,6 +98,13 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
             watch.stop()
 
 
+def status_lines(watch: TufWatch) -> list[str]:
+    """What `service status` makes of it."""
+    return list(
+        lines_of({"unit": None, "pid": 1, "agent": {"agent": {"allow_unsigned": True, "fleet": {"tuf": watch.facts()}}}})
+    )
+
+
 def test_what_is_listed_arrives_by_itself(shop: Shop) -> None:
     shop.publish("1.0.0")
     watch = shop.watch()
@@ -119,7 +128,9 @@ def test_a_refused_version_is_not_fetched_again_until_another_is_listed(shop: Sh
     wait_until(lambda: shop.running() == "1.0.0")
     shop.publish("1.1.0", gain=0)  # signed, and sees nothing on its golden picture
     wait_until(lambda: watch.facts()["taken"].get("blobs", {}).get("outcome") == "GOLDEN_FAILED")
-    assert watch.facts()["taken"]["blobs"]["refusal"]["fix"]
+    refusal = watch.facts()["taken"]["blobs"]["refusal"]
+    assert refusal["fix"]
+    assert f"    blobs 1.1.0: GOLDEN_FAILED: {refusal['what']} ({refusal['fix']})" in status_lines(watch)
     assert watch.facts()["problem"] is None, "nothing is wrong with the repository"
     asked = shop.targets_asked()
     looks(watch, 4)
@@ -182,8 +193,14 @@ def test_problems_are_told_and_over_when_they_are_over(shop: Shop) -> None:
     wait_until(lambda: watch.facts()["problem"])
     assert watch.facts()["problem"]["code"] == "DOWNLOAD_FAILED"
     assert watch.facts()["problem"]["fix"]
+    (line,) = (line for line in status_lines(watch) if "repository" in line)
+    assert re.fullmatch(rf"  repository {re.escape(shop.server.url)}: \d+ looks?; DOWNLOAD_FAILED: .+ \(.+\)", line)
     shop.publish("1.0.0")
     wait_until(lambda: watch.facts()["problem"] is None)
+    wait_until(lambda: watch.facts()["taken"])
+    first, second = (line for line in status_lines(watch) if line.startswith("  "))
+    assert re.fullmatch(rf"  repository {re.escape(shop.server.url)}: \d+ looks, 1 bundle listed", first)
+    assert second == "    blobs 1.0.0: trial"
     assert watch.facts()["errors"]["DOWNLOAD_FAILED"] >= 1
     assert 0 <= watch.facts()["next_check_s"] <= AGAIN_S
 

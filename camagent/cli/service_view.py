@@ -80,7 +80,9 @@ def _troubles(agent: Mapping[str, Any], tongue: Tongue) -> Iterator[str]:
         yield f"  configuration: {printable(agent['config']['error'], 400)}"
     if (agent.get("web") or {}).get("problem"):
         yield f"  web: {printable(agent['web']['problem'])}"
-    yield from _hawkbit_lines((agent.get("fleet") or {}).get("hawkbit") or {}, tongue)
+    fleet = agent.get("fleet") or {}
+    yield from _hawkbit_lines(fleet.get("hawkbit") or {}, tongue)
+    yield from _repository_lines(fleet.get("tuf") or {}, tongue)
     if (agent.get("watchdog") or {}).get("last_abort"):
         yield f"  the watchdog ended the life before this one: {printable(agent['watchdog']['last_abort'])}"
 
@@ -92,6 +94,25 @@ def _hawkbit_lines(facts: Mapping[str, Any], tongue: Tongue) -> Iterator[str]:
     code, detail = printable(facts.get("code") or "", 64), printable(facts.get("detail") or "", 400)
     trouble = f"; {tongue.because(code, detail)}" if code else ""
     yield f"  hawkBit {printable(facts.get('server'))}: {printable(facts.get('state'))}{action}{trouble}"
+
+
+def _repository_lines(facts: Mapping[str, Any], tongue: Tongue) -> Iterator[str]:
+    if not facts:
+        return
+    looks, listed = facts.get("checks") or 0, facts.get("listed")
+    seen = f"{looks} look{'s' * (looks != 1)}" if looks else f"the first look in {_duration(facts.get('next_check_s') or 0.0)}"
+    bundles = "" if listed is None else f", {listed} bundle{'s' * (listed != 1)} listed"
+    trouble = f"; {_because(facts['problem'], tongue)}" if facts.get("problem") else ""
+    yield f"  repository {printable(facts.get('url'))}: {seen}{bundles}{trouble}"
+    for name, taken in sorted((facts.get("taken") or {}).items()):
+        refusal = taken.get("refusal")
+        outcome = _because(refusal, tongue) if refusal else printable(taken.get("outcome"), 64)
+        yield f"    {printable(name, 64)} {printable(taken.get('version'), 64)}: {outcome}"
+
+
+def _because(refusal: Mapping[str, Any], tongue: Tongue) -> str:
+    said = f"{refusal.get('what') or ''} ({refusal.get('fix') or ''})"
+    return tongue.because(printable(refusal.get("code"), 64), printable(said, 800))
 
 
 def _camera_line(camera: Mapping[str, Any], tongue: Tongue) -> str:

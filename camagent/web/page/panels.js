@@ -63,7 +63,10 @@ export function hints(status) {
   }
   if (unsigned) made.push(['unsigned', '']);
   if (agent.config && agent.config.error) made.push(['config', agent.config.error]);
-  if (agent.mqtt && agent.mqtt.code) made.push(['mqtt', [agent.mqtt.detail, agent.mqtt.fix].filter(Boolean).join('\n')]);
+  const { hawkbit, tuf } = agent.fleet || {};
+  for (const [id, one] of [['mqtt', agent.mqtt], ['fleet', hawkbit], ['fleet', tuf && tuf.problem]]) {
+    if (one && one.code) made.push([id, [one.what || one.detail, one.fix].filter(Boolean).join('\n')]);
+  }
   refill(
     byId('hints'),
     made.map(([id, code]) =>
