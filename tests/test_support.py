@@ -198,9 +198,10 @@ def test_pictures_come_on_request_alone_and_their_page_is_clean_too(
 def test_a_known_secret_is_found_in_any_text(secret: str, before: str, after: str) -> None:
     if secret in "camagent mqtt rtsp root admin user" or secret in HIDDEN * 20:
         return
-    scrubber = Scrubber([secret])
-    assert secret not in scrubber.text(before + secret + after).replace(HIDDEN, "")
-    assert secret not in json.dumps(scrubber.value({before: [before + secret + after]}), ensure_ascii=False).replace(HIDDEN, "")
+    scrubber, text = Scrubber([secret]), before + secret + after
+    (key, (item,)), = scrubber.value({text: [text]}).items()  # fmt: skip
+    for scrubbed in (scrubber.text(text), key, item):
+        assert not any(secret in piece for piece in scrubbed.split(HIDDEN))
 
 
 def test_addresses_give_their_user_password_and_tokens_raw_and_decoded() -> None:
