@@ -177,7 +177,10 @@ def test_a_slow_model_does_not_drag_quick_ones_below_what_they_ask_for(
 
 
 def test_cameras_share_an_npu_too(tmp_path: Path, clip: Path, run: Callable[..., tuple[Agent, Listener]]) -> None:
-    """One core and a call of 40 ms; two models, of which only one may be worked on at a time."""
+    """One core and a call of 80 ms; two models, of which only one may be worked on at a time.
+
+    With 40 ms a busy machine is short of CPU before it is short of its NPU, and who asks for most has no frame ready in time.
+    """
     board = Board(compatible=RK3568).write(tmp_path / "board")
     bundles = [
         unsigned(
@@ -189,7 +192,7 @@ def test_cameras_share_an_npu_too(tmp_path: Path, clip: Path, run: Callable[...,
     chosen = {name: bundles[index % 2] for index, name in enumerate(ASKED)}
     environment = {
         "CAMAGENT_SYSROOT": str(board), "PYTHONPATH": f"{Path.cwd()}:{FAKE_RKNNLITE}",
-        "FAKE_RKNN": json.dumps({"soc": "rk3568", "cores": 1, "seconds": 0.04}),
+        "FAKE_RKNN": json.dumps({"soc": "rk3568", "cores": 1, "seconds": 0.08}),
     }  # fmt: skip
     _, listener = run(sections(chosen, clip, ASKED), **environment)
     seen = Seen(listener, ASKED)
