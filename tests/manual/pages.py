@@ -39,6 +39,10 @@ PUBLISHED = (
     f"camagent bundle publish site fastestdet-1.1.0.cambundle {_PUBLISH}",
     f"camagent bundle publish site --remove fastestdet 1.0.0 {_PUBLISH}",
 )
+NGINX = "tests/test_tuf_nginx.py::"  # reads the page
+BEHIND_A_CACHE = Elsewhere(
+    "nginx is there", (f"{NGINX}test_behind_a_cache_every_look_is_a_sound_one_and_a_bundle_leaves_the_origin_once",)
+)
 README = Same("README.md")
 DRAWN = (Drawing(),)
 REAL_TOOLKIT = Elsewhere(
@@ -202,7 +206,7 @@ WAYS: Mapping[str, Page] = {
                 Elsewhere(
                     "it needs two bundles of that name", ("tests/test_publish.py::test_the_manuals_commands",), PUBLISHED
                 ),
-                Untried("it needs a web server behind ssh"),
+                Elsewhere("a web server's folder is there", (f"{NGINX}test_by_the_manuals_lines_over_https",)),
                 Elsewhere(
                     "it is cron's line",
                     (
@@ -211,7 +215,11 @@ WAYS: Mapping[str, Page] = {
                     ),
                 ),
             ),
-            "Serving": (Untried("it needs nginx"),),
+            "Serving": (
+                Elsewhere("nginx is there", (f"{NGINX}test_by_the_manuals_lines_over_https",)),
+                BEHIND_A_CACHE,
+                BEHIND_A_CACHE,
+            ),
             "On the camera": (
                 Config(),
                 Elsewhere(
