@@ -200,7 +200,7 @@ def test_problems_are_told_and_over_when_they_are_over(shop: Shop) -> None:
     wait_until(lambda: watch.facts()["taken"])
     first, second = (line for line in status_lines(watch) if line.startswith("  "))
     assert re.fullmatch(rf"  repository {re.escape(shop.server.url)}: \d+ looks, 1 bundle listed", first)
-    assert second == "    blobs 1.0.0: trial"
+    assert second == "    blobs 1.0.0: installed, trial"
     assert watch.facts()["errors"]["DOWNLOAD_FAILED"] >= 1
     assert 0 <= watch.facts()["next_check_s"] <= AGAIN_S
 

@@ -106,7 +106,7 @@ def _repository_lines(facts: Mapping[str, Any], tongue: Tongue) -> Iterator[str]
     yield f"  repository {printable(facts.get('url'))}: {seen}{bundles}{trouble}"
     for name, taken in sorted((facts.get("taken") or {}).items()):
         refusal = taken.get("refusal")
-        outcome = _because(refusal, tongue) if refusal else printable(taken.get("outcome"), 64)
+        outcome = _because(refusal, tongue) if refusal else f"installed, {printable(taken.get('outcome'), 64)}"
         yield f"    {printable(name, 64)} {printable(taken.get('version'), 64)}: {outcome}"
 
 
