@@ -42,10 +42,10 @@ ELSEWHERE = {
     "HEAD_MISMATCH": "tests/test_infer.py::test_bad_input_gets_a_sentence",
     "LABEL_COUNT_MISMATCH": "tests/test_infer.py::test_bad_input_gets_a_sentence",
     "DOWNLOAD_FAILED": "tests/test_bundle_agent.py::test_a_stranger_on_the_broker_reaches_nothing",
-    "REPOSITORY_EXPIRED": "tests/test_tuf_repository.py::test_freeze_is_noticed_when_the_timestamp_expires",
-    "REPOSITORY_ROLLBACK": "tests/test_tuf_repository.py::test_rollback_to_an_old_copy_of_everything",
-    "REPOSITORY_MIXED": "tests/test_tuf_repository.py::test_files_of_different_states",
-    "REPOSITORY_SIGNATURE": "tests/test_tuf_repository.py::test_a_repository_of_somebody_else",
+    "REPOSITORY_EXPIRED": "tests/tuf/test_freeze.py::test_freeze_is_noticed_when_the_timestamp_expires",
+    "REPOSITORY_ROLLBACK": "tests/tuf/test_rollback.py::test_rollback_to_an_old_copy_of_everything",
+    "REPOSITORY_MIXED": "tests/tuf/test_mix_and_match.py::test_files_of_different_states",
+    "REPOSITORY_SIGNATURE": "tests/tuf/test_keys.py::test_a_repository_of_somebody_else",
 }
 
 

@@ -39,7 +39,7 @@ PUBLISHED = (
     f"camagent bundle publish site fastestdet-1.1.0.cambundle {_PUBLISH}",
     f"camagent bundle publish site --remove fastestdet 1.0.0 {_PUBLISH}",
 )
-NGINX = "tests/test_tuf_nginx.py::"  # reads the page
+NGINX = "tests/tuf/test_nginx.py::"  # reads the page
 BEHIND_A_CACHE = Elsewhere(
     "nginx is there", (f"{NGINX}test_behind_a_cache_every_look_is_a_sound_one_and_a_bundle_leaves_the_origin_once",)
 )
@@ -204,14 +204,14 @@ WAYS: Mapping[str, Page] = {
         {
             "Publishing": (
                 Elsewhere(
-                    "it needs two bundles of that name", ("tests/test_publish.py::test_the_manuals_commands",), PUBLISHED
+                    "it needs two bundles of that name", ("tests/tuf/test_publish.py::test_the_manuals_commands",), PUBLISHED
                 ),
                 Elsewhere("a web server's folder is there", (f"{NGINX}test_by_the_manuals_lines_over_https",)),
                 Elsewhere(
                     "it is cron's line",
                     (
-                        "tests/test_publish.py::test_the_command_from_the_first_signature_to_cron",
-                        "tests/test_publish.py::test_cron_does_not_wait_for_people",
+                        "tests/tuf/test_publish.py::test_the_command_from_the_first_signature_to_cron",
+                        "tests/tuf/test_publish.py::test_cron_does_not_wait_for_people",
                     ),
                 ),
             ),
@@ -224,7 +224,7 @@ WAYS: Mapping[str, Page] = {
                 Config(),
                 Elsewhere(
                     "it needs a repository on a server",
-                    ("tests/test_tuf_repository.py::test_the_newest_version_that_fits_is_taken",),
+                    ("tests/tuf/test_taking.py::test_the_newest_version_that_fits_is_taken",),
                     ("camagent bundle install fastestdet --repository https://updates.example.org/cameras/ -c camagent.toml",),
                 ),
             ),

@@ -5,7 +5,7 @@
 (-I: this folder holds a module `http`, which is not to be found in the place of Python's.)
 It is thin: files in a folder, firmware_pkg.tuf_client, an exit code. Two things differ from a camera, as the suite is about
 TUF in general: any kind of key that TUF knows may be in a root (a camera takes ECDSA P-256 and Ed25519), and the clock has no
-floor (the suite sets it back). What is asked of every root on a camera besides is tested in tests/test_tuf_repository.py.
+floor (the suite sets it back). What is asked of every root on a camera besides is tested in tests/tuf/test_roots.py.
 """
 
 from __future__ import annotations

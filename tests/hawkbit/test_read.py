@@ -106,7 +106,7 @@ def test_every_refusal_has_a_number_of_its_own() -> None:
     assert told - {"KEY_PASSPHRASE"} == set(words.NUMBERS), "a passphrase is asked for where bundles are signed"
     assert len(set(words.NUMBERS.values())) == len(words.NUMBERS)
     assert words.OTHER not in words.NUMBERS.values()
-    text = (Path(__file__).parents[1] / "docs" / "hawkbit.md").read_text("utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "hawkbit.md").read_text("utf-8")
     rows = dict(re.findall(r"^\| (\d+) \| `(\w+)` \|", text, re.MULTILINE))
     assert {code: int(number) for number, code in rows.items()} == dict(words.NUMBERS)
 
@@ -188,7 +188,7 @@ def test_the_root_resource_of_a_section() -> None:
 
 
 def test_the_manuals_section_is_one() -> None:
-    text = (Path(__file__).parents[1] / "docs" / "hawkbit.md").read_text("utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "hawkbit.md").read_text("utf-8")
     (example,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
     config = config_file.parse(tomllib.loads(example))
     check(config.fleet.hawkbit, config.agent.id)

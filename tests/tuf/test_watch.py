@@ -32,9 +32,9 @@ from tests.support.agent import Agent, Listener
 from tests.support.broker import running
 from tests.support.bundles import blob_picture, make_signed
 from tests.support.http_server import Request, Server, head
+from tests.support.tuf_scene import QUICK, at, first_root
 from tests.support.tuf_world import FolderServer, folder_served
-from tests.test_publish import root_with
-from tests.test_tuf_repository import QUICK, at, first_root
+from tests.tuf.test_publish import root_with
 
 
 @dataclass

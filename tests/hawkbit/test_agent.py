@@ -28,10 +28,10 @@ from tests.support.broker import Broker, running, wait_for
 from tests.support.bundles import blob_picture, make_signed, write_root
 from tests.support.hawkbit import Hawkbit
 from tests.support.hawkbit_device import around_of
+from tests.support.hawkbit_orders import BUNDLE, executions, failure_of
 from tests.support.http_server import Request, Server, head
 from tests.support.plugin import install_failing_backends
 from tests.test_bundle_agent import confirmed, failing
-from tests.test_hawkbit import BUNDLE, executions, failure_of
 
 TOKEN = "geheim-7f3a-kennwort"
 

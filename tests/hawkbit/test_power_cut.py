@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,9 @@ import pytest
 from camagent.integrations.hawkbit_plan import MOST_TRIES
 from tests.support.bundles import make_signed
 from tests.support.hawkbit import Action, Hawkbit
+from tests.support.hawkbit_orders import BUNDLE, data_of, executions
 from tests.support.http_server import Files, Request, Server, head
 from tests.test_bundles import Desk
-from tests.test_hawkbit import BUNDLE, data_of, executions
 
 FULL = pytest.mark.full(seconds=8)
 # (method, part of the path, the how-manieth such request, before or after the server has done its part)
@@ -61,13 +60,6 @@ class Life:
         self.killed += 1
         self.process.kill()
         self.process.wait(10)
-
-
-@pytest.fixture
-def hawkbit() -> Iterator[Hawkbit]:
-    made = Hawkbit()
-    with made.listening():
-        yield made
 
 
 def prepared(folder: Path, hawkbit: Hawkbit) -> tuple[Life, Action]:
