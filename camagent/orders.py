@@ -61,6 +61,7 @@ class Orders:
         self.gate = CommandGate(prefixes(config), seen=seen)  # of `cmd/selftest` too: an id is never obeyed twice
         self._config, self._bundles, self._clock = config, bundles, clock
         self._errors, self._changed, self._remember = errors, changed, remember
+        self._remembering = threading.Lock()
         self._stop = threading.Event()
         self._worker: Stage | None = None
 
@@ -88,7 +89,8 @@ class Orders:
 
     def remember(self) -> None:
         """Any thread: keeps the ids of accepted commands over restarts."""
-        self._remember(self.gate.seen)
+        with self._remembering:  # the newest ids are written last
+            self._remember(self.gate.seen)
 
     def stop(self) -> None:
         """Gives up what is being fetched."""

@@ -8,9 +8,10 @@ import json
 import logging
 import os
 import tempfile
+import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,24 +30,25 @@ _SOCKET_PATH_LIMIT = 100  # sun_path holds 108
 
 @dataclass(slots=True)
 class Owner:
-    """This process owns `state_dir` until `release`."""
+    """This process owns `state_dir` until `release`. Any thread may ask it, and have it remember something."""
 
     state_dir: Path
     run_dir: Path
     run: int  # number of this start, never used before
     _lock: IO[str]
     _state: dict[str, Any]
+    _writing: threading.Lock = field(default_factory=threading.Lock)  # all of it is one file: who writes has the newest
 
     @property
-    def detect(self) -> dict[str, Any]:
+    def detect(self) -> Mapping[str, Any]:
         """What was asked over `cmd/detect`, per camera; kept over restarts."""
-        kept: dict[str, Any] = self._state.setdefault("detect", {})
+        kept: Mapping[str, Any] = self._state.get("detect", {})
         return kept
 
     def remember_detect(self, camera: str, entry: dict[str, Any]) -> None:
         """Writes a camera's detect switch. Raises StateError when the disk does not take it."""
-        self.detect[camera] = entry
-        _save(self.state_dir, self._state)
+        with self._writing:
+            self._save(detect={**self.detect, camera: entry})
 
     @property
     def command_ids(self) -> tuple[str, ...]:
@@ -55,8 +57,8 @@ class Owner:
 
     def remember_commands(self, ids: Sequence[str]) -> None:
         """Writes the ids of obeyed commands. Raises StateError when the disk does not take it."""
-        self._state["command_ids"] = list(ids)
-        _save(self.state_dir, self._state)
+        with self._writing:
+            self._save(command_ids=list(ids))
 
     @property
     def tested_at(self) -> float:
@@ -65,8 +67,8 @@ class Owner:
 
     def remember_test(self, at: float) -> None:
         """Writes that moment. Raises StateError when the disk does not take it."""
-        self._state["tested_at"] = at
-        _save(self.state_dir, self._state)
+        with self._writing:
+            self._save(tested_at=at)
 
     @property
     def kept_topics(self) -> dict[str, list[str]]:
@@ -76,8 +78,16 @@ class Owner:
 
     def remember_topics(self, kept: dict[str, list[str]]) -> None:
         """Writes them. Raises StateError when the disk does not take it."""
-        self._state["kept_topics"] = kept
-        _save(self.state_dir, self._state)
+        with self._writing:
+            self._save(kept_topics=kept)
+
+    def _save(self, **changes: object) -> None:
+        """True in this process from now on, also where the disk does not take it: the next write brings it along."""
+        self._state = {**self._state, **changes}
+        try:
+            disk.write_atomic(self.state_dir / STATE_NAME, json.dumps(self._state).encode())
+        except OSError as exc:
+            raise _unusable(self.state_dir, exc) from exc
 
     def release(self) -> None:
         """Gives the state directory to the next owner."""
@@ -235,13 +245,6 @@ def _spare(path: Path) -> int:
 def _padded(number: int) -> bytes:
     """As long for every number, so that none needs more room than the one before; half of it over another is no less."""
     return b"%0*d\n" % (_SPARE_BYTES - 1, number)
-
-
-def _save(state_dir: Path, state: dict[str, Any]) -> None:
-    try:
-        disk.write_atomic(state_dir / STATE_NAME, json.dumps(state).encode())
-    except OSError as exc:
-        raise _unusable(state_dir, exc) from exc
 
 
 def _unusable(state_dir: Path, exc: OSError) -> StateError:

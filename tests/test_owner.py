@@ -5,12 +5,14 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
 
 from camagent import owner
 from camagent.errors import StateError
+from firmware_pkg import disk
 
 
 def test_every_start_gets_a_new_run_number(tmp_path: Path) -> None:
@@ -39,6 +41,33 @@ def test_the_detect_switch_outlives_a_restart(tmp_path: Path) -> None:
     again = owner.acquire(tmp_path)
     assert again.detect == {"front": {"on": False, "since": 1.0, "by": "mqtt"}}
     again.release()
+
+
+def test_what_two_threads_remember_at_once_is_both_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network thread's command, and the agent's own topics: neither may write what was true before the other."""
+    held = owner.acquire(tmp_path)
+    writing, go_on, write = threading.Event(), threading.Event(), disk.write_atomic
+
+    def slowly(path: Path, data: bytes) -> None:
+        if not writing.is_set():  # the first one: its bytes are made, and it waits for the disk
+            writing.set()
+            go_on.wait(10)
+        write(path, data)
+
+    monkeypatch.setattr(disk, "write_atomic", slowly)
+    first = threading.Thread(target=held.remember_topics, args=({"front": ["a"]},))
+    second = threading.Thread(target=held.remember_commands, args=(["17"],))
+    first.start()
+    assert writing.wait(10)
+    second.start()
+    second.join(0.3)  # it has written, or it waits for its turn
+    go_on.set()
+    first.join(10)
+    second.join(10)
+    held.release()
+    after = owner.acquire(tmp_path)
+    assert (after.command_ids, after.kept_topics) == (("17",), {"front": ["a"]})
+    after.release()
 
 
 def test_a_newer_agents_state_is_left_untouched(tmp_path: Path) -> None:
