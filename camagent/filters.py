@@ -18,6 +18,7 @@ FAINT_SHARE = 0.5  # of min_score: what scores less than this is no sign of an o
 SURE_SHARE = 0.5  # of the way from min_score to 1: what scores more is hardly a false alarm
 FAINT_LIMIT = 200  # a model whose whole grid lies above that share (tried: a collapsed int8 scale) must not cost more than this
 ANCHORS: dict[Anchor, tuple[float, float]] = {"bottom-center": (0.5, 1.0), "center": (0.5, 0.5), "top-center": (0.5, 0.0)}
+_NOTHING = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +101,8 @@ def apply(candidates: Candidates, letterbox: Letterbox, rule: FilterRule, nms: N
     sifted = Sifted(passed.detections(masks), replace(counts, scored=scored))
     if rule.faint_score is None:
         return sifted
-    faint, _ = _passed(candidates, kept[len(strong) :], letterbox, rule)
-    return replace(sifted, faint=faint.detections())
+    weak = kept[len(strong) :]
+    return replace(sifted, faint=_passed(candidates, weak, letterbox, rule)[0].detections() if len(weak) else _NOTHING)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

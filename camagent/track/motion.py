@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,16 +88,25 @@ def begin(boxes: Array, rule: TrackRule) -> Motion:
 
 def predict(motion: Motion, dt: float, rule: TrackRule, known: NDArray[np.bool_]) -> Motion:
     """The tracks `dt` seconds later. Of those that are not `known` any more (lost) the size stays as it is."""
-    state = motion.state.copy()
-    state[~known, 1, _SIZE] = 0.0
-    unrest = (motion.size() * rule.unrest) ** 2 * _per_axis(rule)
-    place, speed, place_var, both_var, speed_var = (state[:, kind] for kind in range(5))
-    place += speed * dt
-    place[:, _SIZE] = np.maximum(place[:, _SIZE], _LEAST_SIDE)
-    place_var += 2 * dt * both_var + dt**2 * speed_var + unrest * (dt**3 / 3)
-    both_var += dt * speed_var + unrest * (dt**2 / 2)
-    speed_var += unrest * dt
-    return Motion(state)
+    state, size = motion.state, motion.size()
+    if not known.all():
+        state = state.copy()
+        state[~known, 1, _SIZE] = 0.0
+    unrest = (size * rule.unrest) ** 2 * _per_axis(rule)
+    moved: Array = _forward(dt) @ state + unrest[:, None] * np.array([0.0, 0.0, dt**3 / 3, dt**2 / 2, dt])[:, None]
+    np.maximum(moved[:, 0, _SIZE], _LEAST_SIDE, out=moved[:, 0, _SIZE])
+    return Motion(moved)
+
+
+def _forward(dt: float) -> Array:
+    """What `dt` seconds make of place, speed and their variances: (5, 5), all tracks and axes in one product."""
+    return np.array([
+        [1.0, dt, 0.0, 0.0, 0.0],
+        [0.0, 1.0, 0.0, 0.0, 0.0],
+        [0.0, 0.0, 1.0, 2 * dt, dt**2],
+        [0.0, 0.0, 0.0, 1.0, dt],
+        [0.0, 0.0, 0.0, 0.0, 1.0],
+    ])  # fmt: skip
 
 
 def correct(motion: Motion, boxes: Array, rule: TrackRule) -> Motion:
@@ -115,6 +125,7 @@ def correct(motion: Motion, boxes: Array, rule: TrackRule) -> Motion:
     return Motion(state)
 
 
+@cache
 def _per_axis(rule: TrackRule) -> Array:
     """Sizes change less than places."""
     return np.array([1.0, 1.0, rule.resize**2, rule.resize**2])
@@ -125,5 +136,5 @@ def _measured(boxes: Array) -> Array:
 
 
 def _longer(place: Array) -> Array:
-    longest: Array = place[:, _SIZE].max(axis=1, keepdims=True)
+    longest: Array = np.maximum(place[:, 2:3], place[:, 3:4])
     return longest

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+_TINY = float(np.finfo(float).tiny)
 
 
 def overlap(boxes: Array, others: Array) -> Array:
@@ -19,19 +20,16 @@ def grown_overlap(boxes: Array, others: Array, margins: Array) -> Array:
     What has moved out of its box since is still near it (C-BIoU, Yang et al., WACV 2023, arXiv 2211.14317, where margins are
     fixed shares of the box; here they are what a prediction does not know).
     """
-    wide, high = (_shared(boxes, others, margins, axis) for axis in (0, 1))
-    shared = np.maximum(wide, 0.0) * np.maximum(high, 0.0)
-    grown = margins[:, None, :] * 2
-    own = (boxes[:, 2:] - boxes[:, :2] + margins * 2).prod(axis=1)[:, None]
-    sides = others[:, 2:] - others[:, :2]
-    theirs = (sides[:, 0] + grown[:, :, 0]) * (sides[:, 1] + grown[:, :, 1])
-    result: Array = shared / np.maximum(own + theirs - shared, np.finfo(float).tiny)
+    stretch = np.minimum(boxes[:, None, 2:], others[None, :, 2:]) - np.maximum(boxes[:, None, :2], others[None, :, :2])
+    stretch += 2 * margins[:, None]
+    shared = _area(np.maximum(stretch, 0.0, out=stretch))
+    own = _area(boxes[:, 2:] - boxes[:, :2] + margins * 2)[:, None]
+    theirs = _area((others[:, 2:] - others[:, :2])[None] + margins[:, None] * 2)
+    result: Array = shared / np.maximum(own + theirs - shared, _TINY)
     return result
 
 
-def _shared(boxes: Array, others: Array, margins: Array, axis: int) -> Array:
-    """How long the stretch is that both have along an axis, (n, m); below 0 for a gap."""
-    low = np.maximum(boxes[:, axis, None], others[None, :, axis])
-    high = np.minimum(boxes[:, axis + 2, None], others[None, :, axis + 2])
-    stretch: Array = high - low + 2 * margins[:, axis, None]
-    return stretch
+def _area(sides: Array) -> Array:
+    """Of (.., 2) sides: a product of two costs a small array less than a reduction."""
+    area: Array = sides[..., 0] * sides[..., 1]
+    return area

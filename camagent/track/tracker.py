@@ -82,12 +82,16 @@ class Tracker:
         passed = self._cadence.step(at, pts)
         self._frame += 1
         ended = self._forget(size)
+        if not self._lives and not len(found):
+            return Tracks((), (), ended)
         in_sight = np.array([life.frame == self._frame - 1 for life in self._lives], bool)
         self._motion = predict(self._motion, passed, self._rule, in_sight)
-        sight = self._look(found, faint)
+        sight = _sight(found)
         pairs = self._pair(sight, range(len(self._lives)), slice(0, sight.strong), self._rule.overlap)
         alone = [track for track in range(len(self._lives)) if track not in pairs]
-        pairs |= self._pair(sight, alone, slice(sight.strong, None), self._rule.faint_overlap)
+        if alone and faint is not None and len(faint):  # mostly everything has been found by now
+            sight = self._with_faint(sight, faint)
+            pairs |= self._pair(sight, alone, slice(sight.strong, None), self._rule.faint_overlap)
         self._find(sight, pairs, sure)
         tracks = [_told(self._lives[track], sight, row) for track, row in pairs.items()]
         missed = tuple(life.id for life in self._lives if life.id is not None and life.frame != self._frame)
@@ -139,18 +143,15 @@ class Tracker:
         remembered = max(rule.remembered_s, rule.remembered_frames * interval)
         return unseen > remembered or now - life.strong > max(rule.faint_s, remembered)
 
-    def _look(self, found: Detections, faint: Detections | None) -> _Sight:
-        """Both kinds in one value, without faint boxes that lie on published ones of another class."""
-        boxes, zones = found.boxes.astype(np.float64), tuple(found.zones) or ((),) * len(found)
-        scores, class_ids = found.scores.tolist(), found.class_ids
-        if faint is None or not len(faint) or not self._lives:
-            return _Sight(boxes, scores, class_ids, zones, len(found))
+    def _with_faint(self, sight: _Sight, faint: Detections) -> _Sight:
+        """Both kinds in one value, without faint boxes that lie on published ones."""
         weak = faint.boxes.astype(np.float64)
-        apart = np.flatnonzero(overlap(weak, boxes).max(axis=1, initial=0.0) <= self._rule.same_thing)
-        weak_zones = tuple(faint.zones) or ((),) * len(faint)
+        apart = np.flatnonzero(overlap(weak, sight.boxes).max(axis=1, initial=0.0) <= self._rule.same_thing)
+        zones = tuple(faint.zones) or ((),) * len(faint)
         return _Sight(
-            np.concatenate([boxes, weak[apart]]), [*scores, *faint.scores[apart].tolist()],
-            np.concatenate([class_ids, faint.class_ids[apart]]), (*zones, *(weak_zones[row] for row in apart)), len(found),
+            np.concatenate([sight.boxes, weak[apart]]), [*sight.scores, *faint.scores[apart].tolist()],
+            np.concatenate([sight.class_ids, faint.class_ids[apart]]), (*sight.zones, *(zones[row] for row in apart)),
+            sight.strong,
         )  # fmt: skip
 
     def _pair(self, sight: _Sight, tracks: Sequence[int], rows: slice, least: float) -> dict[int, int]:
@@ -167,8 +168,9 @@ class Tracker:
         if not alike.all():
             worth = np.where(alike, worth, overlap(predicted, boxes) - rule.other_class)
         edges: list[dict[int, float]] = [{} for _ in tracks]
-        for track, row in np.argwhere(worth > 0).tolist():
-            edges[track][row] = float(worth[track, row])
+        possible = (worth > 0).nonzero()
+        for track, row, value in zip(*(one.tolist() for one in (*possible, worth[possible])), strict=True):
+            edges[track][row] = value
         start = rows.start or 0
         partners = assign(edges, len(boxes))
         return {tracks[track]: start + row for track, row in enumerate(partners) if row is not None}
@@ -223,6 +225,12 @@ class Tracker:
             self._note(life, sight, row, sure)
             self._lives.append(life)
         self._motion = self._motion.join(begin(boxes[chosen], self._rule))
+
+
+def _sight(found: Detections) -> _Sight:
+    """What is published of a frame."""
+    zones = tuple(found.zones) or ((),) * len(found)
+    return _Sight(found.boxes.astype(np.float64), found.scores.tolist(), found.class_ids, zones, len(found))
 
 
 def _vote(life: _Life, class_id: int, score: float, kept: float) -> None:
