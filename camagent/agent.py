@@ -322,7 +322,7 @@ class Agent:
         last = self.bundles.tester.last() if self.bundles.tester else None
         return {"agent": msgspec.to_builtins(self.health()), "cameras": cameras, "selftest": last}
 
-    def _remember_commands(self, ids: Sequence[str]) -> None:
+    def _remember_commands(self, ids: Callable[[], Sequence[str]]) -> None:
         try:
             self.owner.remember_commands(ids)
         except StateError as exc:  # the command is obeyed; after a restart its id would be too

@@ -54,14 +54,13 @@ class Orders:
 
     def __init__(
         self, config: Config, bundles: Bundles, clock: Clock, *, errors: Counter[str], changed: Callable[[], None],
-        seen: Sequence[str], remember: Callable[[Sequence[str]], None],
+        seen: Sequence[str], remember: Callable[[Callable[[], Sequence[str]]], None],
     ) -> None:  # fmt: skip
         """`errors` counts what is ignored; `remember` keeps the ids of accepted commands over restarts. Raises ConfigError."""
         self.answer: CommandAnswer | None = None
         self.gate = CommandGate(prefixes(config), seen=seen)  # of `cmd/selftest` too: an id is never obeyed twice
         self._config, self._bundles, self._clock = config, bundles, clock
         self._errors, self._changed, self._remember = errors, changed, remember
-        self._remembering = threading.Lock()
         self._stop = threading.Event()
         self._worker: Stage | None = None
 
@@ -89,8 +88,7 @@ class Orders:
 
     def remember(self) -> None:
         """Any thread: keeps the ids of accepted commands over restarts."""
-        with self._remembering:  # the newest ids are written last
-            self._remember(self.gate.seen)
+        self._remember(lambda: self.gate.seen)
 
     def stop(self) -> None:
         """Gives up what is being fetched."""

@@ -10,7 +10,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -55,10 +55,10 @@ class Owner:
         """Ids of the commands that were ever obeyed here, oldest first."""
         return tuple(self._state.get("command_ids", ()))
 
-    def remember_commands(self, ids: Sequence[str]) -> None:
-        """Writes the ids of obeyed commands. Raises StateError when the disk does not take it."""
+    def remember_commands(self, ids: Callable[[], Sequence[str]]) -> None:
+        """Writes the ids of obeyed commands, asked for when they are written. Raises StateError: the disk does not take it."""
         with self._writing:
-            self._save(command_ids=list(ids))
+            self._save(command_ids=list(ids()))
 
     @property
     def tested_at(self) -> float:

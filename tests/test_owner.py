@@ -55,18 +55,20 @@ def test_what_two_threads_remember_at_once_is_both_remembered(tmp_path: Path, mo
         write(path, data)
 
     monkeypatch.setattr(disk, "write_atomic", slowly)
+    ids = ["17"]
     first = threading.Thread(target=held.remember_topics, args=({"front": ["a"]},))
-    second = threading.Thread(target=held.remember_commands, args=(["17"],))
+    second = threading.Thread(target=held.remember_commands, args=(lambda: ids,))
     first.start()
     assert writing.wait(10)
     second.start()
     second.join(0.3)  # it has written, or it waits for its turn
+    ids = ["17", "18"]  # obeyed meanwhile: who writes last has the newest
     go_on.set()
     first.join(10)
     second.join(10)
     held.release()
     after = owner.acquire(tmp_path)
-    assert (after.command_ids, after.kept_topics) == (("17",), {"front": ["a"]})
+    assert (after.command_ids, after.kept_topics) == (("17", "18"), {"front": ["a"]})
     after.release()
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import socket
 import subprocess
 from pathlib import Path
@@ -25,7 +23,7 @@ def _executable() -> str:
 
 
 class Nginx:
-    """One nginx in `folder`. It keeps its port over `stop` and `start`; `http` are lines beside the server's."""
+    """One nginx in `folder`. It keeps its port over `kill` and `start`; `http` are lines beside the server's."""
 
     def __init__(self, folder: Path, server: str, *, http: str = "", identity: Identity | None = None) -> None:
         self.folder, self.port = folder, free_port()
@@ -36,8 +34,7 @@ class Nginx:
         )
         self.url = f"{'https' if identity else 'http'}://127.0.0.1:{self.port}"
         (folder / "nginx.conf").write_text(f"""
-{"user root;" if os.geteuid() == 0 else ""}
-worker_processes 1; daemon off; pid {folder}/pid; error_log {folder}/error.log;
+master_process off; daemon off; pid {folder}/pid; error_log {folder}/error.log;
 events {{ worker_connections 64; }}
 http {{
     {temporary}
@@ -61,9 +58,10 @@ http {{
 
     def start(self) -> None:
         """Returns once it accepts connections."""
-        command = [_executable(), "-p", str(self.folder), "-e", str(self.folder / "error.log"), "-c", "nginx.conf"]
+        bind = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
+        command = [*bind, _executable(), "-p", str(self.folder), "-e", str(self.folder / "error.log"), "-c", "nginx.conf"]
         with (self.folder / "output").open("ab") as output:
-            self._process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+            self._process = subprocess.Popen(command, stdout=output, stderr=output)
         wait_for(self._is_up, 10, f"nginx in {self.folder} does not listen")
 
     def _is_up(self) -> bool:
@@ -78,7 +76,7 @@ http {{
     def kill(self) -> None:
         """At once, in the middle of whatever it sends."""
         if self._process is not None:
-            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.kill()
             self._process.wait(10)
             self._process = None
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tuf.api.metadata import Metadata, MetaFile, Timestamp  # type: ignore[attr-defined]
+from tuf.api.metadata import Metadata, MetaFile, Snapshot, Timestamp  # type: ignore[attr-defined]
 from tuf.api.serialization.json import JSONSerializer
 
 from camagent import cli
@@ -110,6 +110,20 @@ class Scene:
     def meta_of(self, name: str, version: int) -> MetaFile:
         """How a file is named in what lists it."""
         return MetaFile.from_data(version, self.metadata(name).read_bytes(), ["sha256"])
+
+    def lead_to(self, listing: MetaFile, version: int, *, over: int) -> None:
+        """Snapshot and timestamp of that version which name this list, made of snapshot `over` by a stolen online key."""
+
+        def follow(snapshot: Snapshot) -> None:
+            snapshot.version, snapshot.meta["targets.json"] = version, listing
+
+        self.sign(f"{over}.snapshot.json", follow)
+        named = self.meta_of(f"{version}.snapshot.json", version)
+
+        def name_it(timestamp: Timestamp) -> None:
+            timestamp.version, timestamp.snapshot_meta = version, named
+
+        self.sign("timestamp.json", name_it)
 
     # -- the camera ---------------------------------------------------------------------------------------------------
 

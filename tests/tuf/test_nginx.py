@@ -136,12 +136,15 @@ def test_a_web_server_that_dies_in_the_middle_of_a_bundle(scene: Scene, monkeypa
             time.sleep(1.5)
             origin.kill()
             origin.start()
+            over.wait(60)  # it ends with the thread that has started it
 
+        over = threading.Event()
         death = threading.Thread(target=dies_once)
         death.start()
         try:
             scene.takes("1.0.0")
         finally:
+            over.set()
             death.join()
         (rest,) = asked(origin, "/targets/")  # the first one was never finished, and nginx had no time to say so
         assert re.fullmatch(r"206 GET \S+ bytes=[1-9][0-9]{5,}-", rest), rest

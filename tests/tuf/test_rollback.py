@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 
-from tuf.api.metadata import Snapshot, Timestamp  # type: ignore[attr-defined]
+from tuf.api.metadata import Timestamp  # type: ignore[attr-defined]
 
 from tests.support.tuf_scene import Scene
 
@@ -36,18 +36,7 @@ def test_rollback_of_the_list_by_a_stolen_online_key(scene: Scene) -> None:
     scene.publish("1.0.0")
     scene.publish("1.1.0")
     scene.takes("1.1.0")
-    old_list = scene.meta_of("1.targets.json", 1)
-
-    def back(snapshot: Snapshot) -> None:
-        snapshot.version, snapshot.meta["targets.json"] = 3, old_list
-
-    scene.sign("2.snapshot.json", back)
-    new = scene.meta_of("3.snapshot.json", 3)
-
-    def follow(timestamp: Timestamp) -> None:
-        timestamp.version, timestamp.snapshot_meta = 3, new
-
-    scene.sign("timestamp.json", follow)
+    scene.lead_to(scene.meta_of("1.targets.json", 1), 3, over=2)
     scene.refused("REPOSITORY_ROLLBACK", "targets.json 2", "targets.json 1")
 
 
