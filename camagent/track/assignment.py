@@ -21,14 +21,20 @@ def assign(rows: Sequence[Edges], columns: int) -> list[int | None]:
     for edges in rows:
         for column in edges:
             wanted[column] += 1
-    matching = _Matching(rows, columns)
+    chosen: list[int | None] = [None] * len(rows)
+    rivals = []
     for row, edges in enumerate(rows):
-        only = next(iter(edges)) if len(edges) == 1 else None
-        if only is not None and wanted[only] == 1:  # who stands apart is nobody's rival: most of a picture
-            matching.column_of[row] = only
-        else:
-            matching.extend(row)
-    return [column if column < columns else None for column in matching.column_of]
+        if len(edges) == 1 and wanted[only := next(iter(edges))] == 1:  # who stands apart is nobody's rival: most of a picture
+            chosen[row] = only
+        elif edges:
+            rivals.append(row)
+    if rivals:
+        matching = _Matching([rows[row] for row in rivals], columns)
+        for place in range(len(rivals)):
+            matching.extend(place)
+        for row, column in zip(rivals, matching.column_of, strict=True):
+            chosen[row] = column if column < columns else None
+    return chosen
 
 
 class _Matching:

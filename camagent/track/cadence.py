@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from statistics import median
+from collections.abc import Iterable
 
 _AGREES_S = 1.0  # a network that stalls and catches up is off by less; a stream's time line that jumps by less does little harm
 _GAPS = 5
@@ -25,6 +25,13 @@ class Cadence:
         by_pts = None if pts is None or self._pts is None else pts - self._pts
         if self.now > float("-inf"):
             self._gaps.append(gap)
-            self.interval = median(self._gaps)
+            self.interval = _median(self._gaps)
         self.now, self._pts = max(at, self.now), pts
         return by_pts if by_pts is not None and by_pts >= 0 and abs(by_pts - gap) <= _AGREES_S else gap
+
+
+def _median(values: Iterable[float]) -> float:
+    """`statistics.median`, which takes several times as long over five numbers."""
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2

@@ -7,18 +7,16 @@ what may start a track and what may keep one alive; no score falls between two o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from math import ceil
 
-import numpy as np
-
-from camagent.frame import Detections, IntArray, Result, Track, Tracks, detections_of, numbered
-from camagent.track.assignment import assign
+from camagent.frame import Detections, Result, Track, Tracks, detections_of, numbered
 from camagent.track.cadence import Cadence
-from camagent.track.motion import Array, begin, correct, nobody, predict
-from camagent.track.overlap import grown_overlap, overlap
+from camagent.track.motion import Motion, Passed, begin, correct
+from camagent.track.overlap import Box, Neighbours, overlap
+from camagent.track.pairing import Expected, pair
 from camagent.track.rule import TrackRule
 
 _RULE = TrackRule()
@@ -29,8 +27,9 @@ _ROUNDING_S = 1e-6  # five frames at 25 a second are 0.2 s or a little less
 
 @dataclass(slots=True)
 class _Life:
-    """What is remembered of one track beside its motion. Times are seconds of the caller's clock."""
+    """What is remembered of one track. Times are seconds of the caller's clock."""
 
+    motion: Motion
     since: float
     found: float  # in any way
     strong: float  # well enough to be published
@@ -42,13 +41,13 @@ class _Life:
     class_id: int = -1
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class _Sight:
     """What a frame shows, published and faint: the first `strong` rows are the published ones, in their order."""
 
-    boxes: Array
+    boxes: Sequence[Box]
     scores: Sequence[float]
-    class_ids: IntArray
+    class_ids: Sequence[int]
     zones: Sequence[tuple[str, ...]]
     strong: int
 
@@ -60,7 +59,6 @@ class Tracker:
         """`ids` numbers the objects; who makes another tracker for the same camera and run hands on the same one."""
         self._rule = rule
         self._ids = ids or count(1)
-        self._motion = nobody()
         self._lives: list[_Life] = []
         self._cadence = Cadence()
         self._frame = 0
@@ -84,8 +82,9 @@ class Tracker:
         ended = self._forget(size)
         if not self._lives and not len(found):
             return Tracks((), (), ended)
-        in_sight = np.array([life.frame == self._frame - 1 for life in self._lives], bool)
-        self._motion = predict(self._motion, passed, self._rule, in_sight)
+        time = Passed(passed, self._rule)
+        for life in self._lives:
+            life.motion = time.predict(life.motion, known=life.frame == self._frame - 1)
         sight = _sight(found)
         pairs = self._pair(sight, range(len(self._lives)), slice(0, sight.strong), self._rule.overlap)
         alone = [track for track in range(len(self._lives)) if track not in pairs]
@@ -115,29 +114,27 @@ class Tracker:
     def flush(self) -> tuple[int, ...]:
         """Gives everything up, as when the model changes or detection is switched off: ids of certain objects that end now."""
         ended = tuple(life.id for life in self._lives if life.id is not None)
-        self._motion, self._lives = nobody(), []
+        self._lives = []
         return ended
 
     def _forget(self, size: tuple[float, float]) -> tuple[int, ...]:
         """Gives up what was not found for too long; ids of those that were certain."""
         if not self._lives:
             return ()
-        middles = self._motion.place[:, :2].tolist()
-        left = [not (0 <= x <= size[0] and 0 <= y <= size[1]) for x, y in middles]
-        kept = [row for row, life in enumerate(self._lives) if not self._is_gone(life, has_left=left[row])]
+        kept = [life for life in self._lives if not self._is_gone(life, size)]
         if len(kept) == len(self._lives):
             return ()
-        staying = set(kept)
-        ended = tuple(life.id for row, life in enumerate(self._lives) if row not in staying and life.id is not None)
-        self._lives = [self._lives[row] for row in kept]
-        self._motion = self._motion.rows(kept)
+        staying = {id(life) for life in kept}
+        ended = tuple(life.id for life in self._lives if life.id is not None and id(life) not in staying)
+        self._lives = kept
         return ended
 
-    def _is_gone(self, life: _Life, *, has_left: bool) -> bool:
+    def _is_gone(self, life: _Life, size: tuple[float, float]) -> bool:
         rule, now, interval = self._rule, self._cadence.now, self._cadence.interval
         unseen = now - life.found
         if life.id is None:
             return unseen > max(rule.doubtful_s, rule.doubtful_frames * interval)
+        has_left = not (0 <= life.motion.x <= size[0] and 0 <= life.motion.y <= size[1])
         if has_left and unseen > max(rule.outside_s, rule.outside_frames * interval):
             return True
         remembered = max(rule.remembered_s, rule.remembered_frames * interval)
@@ -145,46 +142,35 @@ class Tracker:
 
     def _with_faint(self, sight: _Sight, faint: Detections) -> _Sight:
         """Both kinds in one value, without faint boxes that lie on published ones."""
-        weak = faint.boxes.astype(np.float64)
-        apart = np.flatnonzero(overlap(weak, sight.boxes).max(axis=1, initial=0.0) <= self._rule.same_thing)
-        zones = tuple(faint.zones) or ((),) * len(faint)
+        weak, near = _sight(faint), Neighbours(sight.boxes)
+        apart = [row for row, box in enumerate(weak.boxes) if not self._is_on(box, (sight.boxes[one] for one in near.of(box)))]
         return _Sight(
-            np.concatenate([sight.boxes, weak[apart]]), [*sight.scores, *faint.scores[apart].tolist()],
-            np.concatenate([sight.class_ids, faint.class_ids[apart]]), (*sight.zones, *(zones[row] for row in apart)),
+            [*sight.boxes, *(weak.boxes[row] for row in apart)], [*sight.scores, *(weak.scores[row] for row in apart)],
+            [*sight.class_ids, *(weak.class_ids[row] for row in apart)], [*sight.zones, *(weak.zones[row] for row in apart)],
             sight.strong,
         )  # fmt: skip
+
+    def _is_on(self, box: Box, others: Iterable[Box]) -> bool:
+        return any(overlap(box, other) > self._rule.same_thing for other in others)
 
     def _pair(self, sight: _Sight, tracks: Sequence[int], rows: slice, least: float) -> dict[int, int]:
         """Which of `tracks` is which of the `rows` in sight."""
         boxes = sight.boxes[rows]
-        if not len(tracks) or not len(boxes):
+        if not tracks or not boxes:
             return {}
-        rule, motion = self._rule, self._motion.rows(tracks)
-        own = np.array([self._lives[track].class_id for track in tracks])
-        alike = own[:, None] == sight.class_ids[None, rows]
-        predicted = motion.boxes()
-        margins = motion.doubt(rule.most_grown) * rule.grown + motion.size() * rule.stray * self._cadence.interval
-        worth = grown_overlap(predicted, boxes, margins) - least
-        if not alike.all():
-            worth = np.where(alike, worth, overlap(predicted, boxes) - rule.other_class)
-        edges: list[dict[int, float]] = [{} for _ in tracks]
-        possible = (worth > 0).nonzero()
-        for track, row, value in zip(*(one.tolist() for one in (*possible, worth[possible])), strict=True):
-            edges[track][row] = value
+        rule, interval = self._rule, self._cadence.interval
+        lives = [self._lives[track] for track in tracks]
+        expected = [Expected(life.motion.box(), life.motion.margin(rule, interval), life.class_id) for life in lives]
         start = rows.start or 0
-        partners = assign(edges, len(boxes))
+        partners = pair(expected, boxes, sight.class_ids[rows], least, rule)
         return {tracks[track]: start + row for track, row in enumerate(partners) if row is not None}
 
     def _find(self, sight: _Sight, pairs: dict[int, int], sure: float) -> None:
         """Moves the tracks that found something to where it is, and makes those certain that have shown to be."""
-        if not pairs:
-            return
-        tracks = list(pairs)
-        at = correct(self._motion.rows(tracks), sight.boxes[list(pairs.values())], self._rule)
-        self._motion = self._motion.replaced(tracks, at)
         now = self._cadence.now
         for track, row in pairs.items():
             life = self._lives[track]
+            life.motion = correct(life.motion, sight.boxes[row], self._rule)
             life.found, life.frame = now, self._frame
             if row >= sight.strong:
                 continue
@@ -198,7 +184,7 @@ class Tracker:
         score = sight.scores[row]
         life.hits += 1
         life.sure += score >= sure
-        _vote(life, int(sight.class_ids[row]), score, self._rule.vote_kept)
+        _vote(life, sight.class_ids[row], score, self._rule.vote_kept)
 
     def _is_certain(self, life: _Life) -> bool:
         rule, interval = self._rule, max(self._cadence.interval, _ROUNDING_S)
@@ -212,25 +198,22 @@ class Tracker:
         new = [row for row in range(sight.strong) if row not in taken]
         if not new:
             return
-        boxes = sight.boxes[: sight.strong]
-        on = overlap(boxes[new], boxes) > self._rule.same_thing
-        chosen: list[int] = []
-        for row, covered in zip(new, on, strict=True):
-            if not any(other in taken for other in np.flatnonzero(covered).tolist() if other != row):
-                chosen.append(row)
-                taken.add(row)
-        now = self._cadence.now
-        for row in chosen:
-            life = _Life(now, now, now, self._frame)
+        near, now = Neighbours(sight.boxes[: sight.strong]), self._cadence.now
+        for row in new:
+            box = sight.boxes[row]
+            if self._is_on(box, [sight.boxes[other] for other in near.of(box) if other in taken]):
+                continue
+            taken.add(row)
+            life = _Life(begin(box, self._rule), now, now, now, self._frame)
             self._note(life, sight, row, sure)
             self._lives.append(life)
-        self._motion = self._motion.join(begin(boxes[chosen], self._rule))
 
 
 def _sight(found: Detections) -> _Sight:
-    """What is published of a frame."""
+    """Detections in plain numbers: NumPy costs more by the call than by the box."""
     zones = tuple(found.zones) or ((),) * len(found)
-    return _Sight(found.boxes.astype(np.float64), found.scores.tolist(), found.class_ids, zones, len(found))
+    boxes = [(x1, y1, x2, y2) for x1, y1, x2, y2 in found.boxes.tolist()]
+    return _Sight(boxes, found.scores.tolist(), found.class_ids.tolist(), zones, len(boxes))
 
 
 def _vote(life: _Life, class_id: int, score: float, kept: float) -> None:
@@ -245,6 +228,5 @@ def _told(life: _Life, sight: _Sight, row: int) -> Track | None:
     """The object as this frame shows it; None while it is not certain."""
     if life.id is None:
         return None
-    x1, y1, x2, y2 = sight.boxes[row].tolist()
     index = row if row < sight.strong else None
-    return Track(life.id, life.class_id, sight.scores[row], (x1, y1, x2, y2), sight.zones[row], index)
+    return Track(life.id, life.class_id, sight.scores[row], sight.boxes[row], sight.zones[row], index)

@@ -12,7 +12,7 @@ import numpy as np
 from camagent.filters import FilterRule
 from camagent.frame import Tracks
 from camagent.track import Tracker
-from camagent.track.overlap import overlap
+from tests.tracking.boxes import overlap
 from tests.tracking.detector import MIN_SCORE, Sighting
 from tests.tracking.world import HEIGHT, WIDTH, Array
 
