@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from camagent.boxes import Box
 from camagent.commands import CommandAnswer
-
-Box: TypeAlias = tuple[float, float, float, float]
 
 
 class Body(msgspec.Struct, frozen=True, kw_only=True):

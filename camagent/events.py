@@ -13,7 +13,8 @@ from typing import Literal
 
 import msgspec
 
-from camagent.bodies import Box, EventObject
+from camagent.bodies import EventObject
+from camagent.boxes import Box, overlap
 from camagent.frame import Track, Tracks
 
 HEARTBEAT_S = 10.0  # an object that is seen and does not change is told this often
@@ -140,15 +141,6 @@ class Events:
 def end_of(left: EventObject) -> Event:
     """The end of an object whose agent died: nobody knows it later than it was told of last."""
     return _ended(left, left, left.frame_time)
-
-
-def overlap(a: Box, b: Box) -> float:
-    """Intersection over union of two boxes x1 y1 x2 y2, 0..1."""
-    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    shared = width * height
-    return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)
 
 
 def _as_seen(track: Track, look: Look, last: EventObject, *, stationary: bool, pictured: bool) -> EventObject:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from camagent.boxes import Box
 from camagent.config import Anchor, Camera
 from camagent.frame import Candidates, Detections, FloatArray, InstanceMask, Letterbox, MaskParts, Sifted, StageCounts
 
@@ -92,35 +94,54 @@ def apply(candidates: Candidates, letterbox: Letterbox, rule: FilterRule, nms: N
     What scores less than `min_score` goes the same way beside it, as `faint`: suppressed by what is published, never the other
     way round, counted nowhere, without masks.
     """
-    scored = int(np.count_nonzero(candidates.scores >= rule.min_score))
+    if not len(candidates.scores):
+        return Sifted(_NOTHING, _counts(candidates, 0, ()), None if rule.faint_score is None else _NOTHING)
     candidates = _bounded(candidates, rule.min_score)
     kept = nms(candidates, rule.nms_iou)  # best first: what is published is chosen before anything faint is looked at
-    strong = kept[candidates.scores[kept] >= rule.min_score]
-    passed, counts = _passed(candidates, strong, letterbox, rule)
-    masks = cut(candidates.masks, passed.rows, passed.boxes, letterbox) if candidates.masks is not None else ()
-    sifted = Sifted(passed.detections(masks), replace(counts, scored=scored))
-    if rule.faint_score is None:
-        return sifted
-    weak = kept[len(strong) :]
-    return replace(sifted, faint=_passed(candidates, weak, letterbox, rule)[0].detections() if len(weak) else _NOTHING)
+    scored, strong = _reach(candidates.scores, rule.min_score), _reach(candidates.scores[kept], rule.min_score)
+    judged = _judged(candidates, kept, letterbox, rule)
+    published = judged.passed(0, strong)
+    masks = () if candidates.masks is None else cut(candidates.masks, kept[published], judged.boxes[published], letterbox)
+    counts = _counts(candidates, scored, judged.fates[:strong])
+    faint = None if rule.faint_score is None else judged.detections(judged.passed(strong, len(kept)))
+    return Sifted(judged.detections(published, masks), counts, faint)
+
+
+class _Fate(NamedTuple):
+    """How far one box came."""
+
+    by_label: bool
+    by_area: bool
+    by_zone: bool
+    zones: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Kept:
-    """What label, area and zone have let through, and where it stood among the candidates."""
+class _Judged:
+    """What NMS has left, best first, and what label, area and zone say of each."""
 
-    rows: NDArray[np.intp]
     boxes: FloatArray
     scores: FloatArray
     class_ids: NDArray[np.int64]
-    zones: tuple[tuple[str, ...], ...]
+    fates: Sequence[_Fate]
+    in_zones: bool  # there are zones
 
-    def detections(self, masks: tuple[InstanceMask, ...] = ()) -> Detections:
-        return Detections(self.boxes, self.scores, self.class_ids, self.zones, masks)
+    def passed(self, start: int, end: int) -> list[int]:
+        """Those of `start` up to `end` that every filter lets through."""
+        return [row for row in range(start, end) if self.fates[row].by_zone]
+
+    def detections(self, rows: list[int], masks: tuple[InstanceMask, ...] = ()) -> Detections:
+        """These of them."""
+        if not rows:
+            return _NOTHING
+        zones = tuple(self.fates[row].zones for row in rows) if self.in_zones else ()
+        return Detections(self.boxes[rows], self.scores[rows], self.class_ids[rows], zones, masks)
 
 
 def _bounded(candidates: Candidates, min_score: float) -> Candidates:
     """All that reach `min_score` and the best of the others."""
+    if len(candidates.scores) <= FAINT_LIMIT:
+        return candidates
     faint = np.flatnonzero(candidates.scores < min_score)
     if len(faint) <= FAINT_LIMIT:
         return candidates
@@ -131,36 +152,44 @@ def _bounded(candidates: Candidates, min_score: float) -> Candidates:
     return replace(candidates, boxes=boxes, scores=scores, class_ids=class_ids, masks=masks)
 
 
-def _passed(
-    candidates: Candidates, kept: NDArray[np.intp], letterbox: Letterbox, rule: FilterRule
-) -> tuple[_Kept, StageCounts]:
-    """What of the suppressed candidates `kept` passes label, area and zone."""
-    boxes = letterbox.clip(letterbox.to_source(candidates.boxes[kept]))
-    scores, ids = candidates.scores[kept], candidates.class_ids[kept]
-    by_label = np.ones(len(ids), bool) if rule.class_ids is None else np.isin(ids, list(rule.class_ids))
-    sides = boxes[:, 2:] - boxes[:, :2]
-    by_area = by_label & (sides > 0).all(axis=1) & (sides.prod(axis=1) >= rule.min_area)
-    zones: list[tuple[str, ...]] = []
-    by_zone = by_area
-    if rule.zones:
-        zones = [zones_of(box, rule.zones, letterbox) if ok else () for box, ok in zip(boxes, by_area, strict=True)]
-        by_zone = by_area & np.array([bool(names) for names in zones], bool)
-    final = np.flatnonzero(by_zone)
-    counts = StageCounts(
+def _counts(candidates: Candidates, scored: int, fates: Sequence[_Fate]) -> StageCounts:
+    return StageCounts(
         candidates=candidates.seen,
-        kept_by_nms=len(kept),
-        kept_by_label=int(np.count_nonzero(by_label)),
-        kept_by_area=int(np.count_nonzero(by_area)),
-        kept_by_zone=len(final),
+        scored=scored,
+        kept_by_nms=len(fates),
+        kept_by_label=sum(fate.by_label for fate in fates),
+        kept_by_area=sum(fate.by_area for fate in fates),
+        kept_by_zone=sum(fate.by_zone for fate in fates),
         score_max=candidates.score_max,
     )
-    named = tuple(zones[i] for i in final) if rule.zones else ()
-    return _Kept(kept[final], boxes[final], scores[final], ids[final], named), counts
 
 
-def zones_of(box: FloatArray, zones: Sequence[ZoneRule], letterbox: Letterbox) -> tuple[str, ...]:
+def _reach(scores: FloatArray, min_score: float) -> int:
+    """How many. Single precision, as the heads compare: 0.7 is not less than itself."""
+    least = float(np.float32(min_score))
+    return sum(score >= least for score in scores.tolist())
+
+
+def _judged(candidates: Candidates, kept: NDArray[np.intp], letterbox: Letterbox, rule: FilterRule) -> _Judged:
+    """Box by box: of the few that a scene has, NumPy's calls cost more than the comparisons."""
+    mapped = [letterbox.box_in_source(box) for box in candidates.boxes[kept].tolist()]
+    boxes, class_ids = np.array(mapped, np.float32).reshape(-1, 4), candidates.class_ids[kept]
+    pairs = zip(boxes.tolist(), class_ids.tolist(), strict=True)
+    fates = [_fate((x1, y1, x2, y2), class_id, letterbox, rule) for (x1, y1, x2, y2), class_id in pairs]
+    return _Judged(boxes, candidates.scores[kept], class_ids, fates, bool(rule.zones))
+
+
+def _fate(box: Box, class_id: int, letterbox: Letterbox, rule: FilterRule) -> _Fate:
+    wide, high = box[2] - box[0], box[3] - box[1]
+    by_label = rule.class_ids is None or class_id in rule.class_ids
+    by_area = by_label and wide > 0 and high > 0 and wide * high >= rule.min_area
+    zones = zones_of(box, rule.zones, letterbox) if by_area and rule.zones else ()
+    return _Fate(by_label, by_area, by_area and (bool(zones) or not rule.zones), zones)
+
+
+def zones_of(box: Box, zones: Sequence[ZoneRule], letterbox: Letterbox) -> tuple[str, ...]:
     """Names of the zones that the box (x1 y1 x2 y2, source pixels) is in; the polygon's edge belongs to it."""
-    x1, y1, x2, y2 = (float(value) for value in box)
+    x1, y1, x2, y2 = box
     inside = []
     for zone in zones:
         polygon = np.array(zone.polygon, np.float32) * (letterbox.source_width, letterbox.source_height)
@@ -176,7 +205,7 @@ def zones_of(box: FloatArray, zones: Sequence[ZoneRule], letterbox: Letterbox) -
     return tuple(inside)
 
 
-def _overlaps(polygon: NDArray[np.float32], box: tuple[float, float, float, float]) -> bool:
+def _overlaps(polygon: NDArray[np.float32], box: Box) -> bool:
     """True when any part of the box lies in the polygon, concave ones too: an edge meets the box, or the box is all inside."""
     x1, y1, x2, y2 = box
     if cv2.pointPolygonTest(polygon, ((x1 + x2) / 2, (y1 + y2) / 2), measureDist=False) >= 0:

@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from camagent.boxes import Box
+
 TimeSource: TypeAlias = Literal["rtcp", "arrival"]
 FloatArray: TypeAlias = NDArray[np.float32]
 IntArray: TypeAlias = NDArray[np.int64]
@@ -72,17 +74,17 @@ class Letterbox:
 
     def to_network(self, boxes: FloatArray) -> NDArray[np.float64]:
         """Boxes (n, 4) x1 y1 x2 y2 in source pixels -> the same in network pixels, not clipped."""
-        return boxes.astype(np.float64) * self._scale() + self._offset()
+        return boxes.astype(np.float64) * ([self.scale_x, self.scale_y] * 2) + [self.offset_x, self.offset_y] * 2
 
-    def to_source(self, boxes: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Boxes (n, 4) x1 y1 x2 y2 in network pixels -> the same in source pixels, not clipped."""
-        return (boxes.astype(np.float64) - self._offset()) / self._scale()
-
-    def clip(self, boxes: NDArray[np.floating]) -> FloatArray:
-        """Boxes in source pixels, cut at the picture's edge."""
-        edge = np.array([self.source_width, self.source_height] * 2, dtype=np.float64)
-        clipped: FloatArray = np.minimum(np.maximum(boxes, 0.0), edge).astype(np.float32)
-        return clipped
+    def box_in_source(self, box: Sequence[float]) -> Box:
+        """A box x1 y1 x2 y2 in network pixels -> the same in source pixels, cut at the picture's edge."""
+        x1, y1, x2, y2 = box
+        across, down = self.scale_x, self.scale_y
+        left, top, right, bottom = self.offset_x, self.offset_y, float(self.source_width), float(self.source_height)
+        return (
+            min(max((x1 - left) / across, 0.0), right), min(max((y1 - top) / down, 0.0), bottom),
+            min(max((x2 - left) / across, 0.0), right), min(max((y2 - top) / down, 0.0), bottom),
+        )  # fmt: skip
 
     def grid_index(self, grid_width: int, grid_height: int) -> tuple[IntArray, IntArray]:
         """For an output map over the whole network input: which (row, column) of it each source row and column falls into.
@@ -95,12 +97,6 @@ class Letterbox:
         columns = np.clip(np.floor(x), 0, grid_width - 1).astype(np.int64)
         rows = np.clip(np.floor(y), 0, grid_height - 1).astype(np.int64)
         return rows, columns
-
-    def _scale(self) -> NDArray[np.float64]:
-        return np.array([self.scale_x, self.scale_y] * 2)
-
-    def _offset(self) -> NDArray[np.float64]:
-        return np.array([self.offset_x, self.offset_y] * 2)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -195,7 +191,7 @@ class Track:
     id: int  # from 1; never used twice by one agent's run and camera
     class_id: int  # what it was taken for most, weighted by score: one frame's slip changes nothing
     score: float  # 0..1, of this frame
-    box: tuple[float, float, float, float]  # x1 y1 x2 y2, pixels of the source picture, as found in this frame
+    box: Box  # x1 y1 x2 y2, pixels of the source picture, as found in this frame
     zones: tuple[str, ...]  # that it is in now
     index: int | None  # its row in the frame's Detections; None where its score was too low to be published
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camagent.backends import BackendOptions
+from camagent.boxes import Box, overlap
 from camagent.errors import InputError
 from camagent.filters import FilterRule
 from camagent.frame import Classes, ClassMap, Detections, Frame, Outcome, Part, outcome_parts
@@ -188,7 +189,7 @@ def _fills(item: Expectation, other: Expectation) -> bool:
     return abs(fill - now) <= FILL_TOLERANCE
 
 
-def _fill(share: float | None, box: tuple[float, float, float, float]) -> float:
+def _fill(share: float | None, box: Box) -> float:
     area = (box[2] - box[0]) * (box[3] - box[1])
     return (share or 0.0) / area if area > 0 else 0.0
 
@@ -196,10 +197,7 @@ def _fill(share: float | None, box: tuple[float, float, float, float]) -> float:
 def _iou(item: Expectation, other: Expectation) -> float:
     if item.box_norm is None or other.box_norm is None:
         return 0.0
-    a, b = item.box_norm, other.box_norm
-    shared = max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
-    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared
-    return shared / union if union > 0 else 0.0
+    return overlap(item.box_norm, other.box_norm)
 
 
 def _failed(steps: Steps, entry: Golden, result: GoldenResult) -> GoldenFailed:
@@ -232,6 +230,6 @@ def _share(value: Any) -> float:
     return round(min(1.0, max(0.0, float(value))), 4)
 
 
-def _four(box: NDArray[np.floating]) -> tuple[float, float, float, float]:
+def _four(box: NDArray[np.floating]) -> Box:
     x1, y1, x2, y2 = (round(float(v), 5) for v in box)
     return (x1, y1, x2, y2)

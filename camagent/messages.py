@@ -11,7 +11,6 @@ from msgspec import UNSET
 
 from camagent.bodies import (
     Body,
-    Box,
     ClassArea,
     ClassificationBody,
     CountBody,
@@ -27,6 +26,7 @@ from camagent.bodies import (
     TopClass,
     encode,
 )
+from camagent.boxes import Box
 from camagent.frame import Classes, ClassMap, Detections, Frame, InstanceMask, Part, Result
 
 TOP_K = 5

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from camagent.events import BURST, Event, Events, Look, end_of, overlap
+from camagent.events import BURST, Event, Events, Look, end_of
 from camagent.frame import Track
 from tests.support.objects import HEIGHT, LABELS, WIDTH, seen, track
 
@@ -168,9 +168,3 @@ def test_what_a_dead_agent_has_left_ends_where_it_was_told_of_last() -> None:
     assert story.events.told == (first.after,)
     end = end_of(first.after)
     assert (end.type, end.before, end.after.end_time) == ("end", first.after, first.after.frame_time)
-
-
-def test_overlap_is_that_of_the_books() -> None:
-    assert overlap((0, 0, 2, 2), (0, 0, 2, 2)) == 1.0
-    assert overlap((0, 0, 2, 2), (1, 0, 3, 2)) == pytest.approx(1 / 3)
-    assert overlap((0, 0, 2, 2), (2, 0, 4, 2)) == 0.0

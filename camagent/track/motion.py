@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import NamedTuple
 
-from camagent.track.overlap import Box
+from camagent.boxes import Box
 from camagent.track.rule import TrackRule
 
 _LEAST_SIDE = 1.0  # pixels

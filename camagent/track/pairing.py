@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from camagent.boxes import Box, overlap
 from camagent.track.assignment import assign
-from camagent.track.overlap import Box, Neighbours, overlap
+from camagent.track.neighbours import Neighbours
 from camagent.track.rule import TrackRule
 
 
 class Expected(NamedTuple):
-    """Where a track should be by now."""
+    """Where a track should be by now.
+
+    What has moved out of its box since is still near it (C-BIoU, Yang et al., WACV 2023, arXiv 2211.14317, where margins are
+    fixed shares of the box; here they are what a prediction does not know).
+    """
 
     box: Box
     margin: float  # pixels that it may be off by, on every side

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from math import ceil
 
+from camagent.boxes import Box, overlap
 from camagent.frame import Detections, Result, Track, Tracks, detections_of, numbered
 from camagent.track.cadence import Cadence
 from camagent.track.motion import Motion, Passed, begin, correct
-from camagent.track.overlap import Box, Neighbours, overlap
+from camagent.track.neighbours import Neighbours
 from camagent.track.pairing import Expected, pair
 from camagent.track.rule import TrackRule
 

@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from camagent.frame import Candidates
-from camagent.heads.nms import INPUT_LIMIT, nms
+from camagent.heads.nms import FEW, INPUT_LIMIT, nms
 from tests.heads import reference
 
 
@@ -80,3 +80,17 @@ def test_the_limit_and_the_input_limit_keep_the_best() -> None:
     assert nms(crowded, 0.5).tolist() == list(range(count - 1, count - 301, -1))
     assert len(nms(crowded, 0.5, limit=count)) == INPUT_LIMIT
     assert nms(crowded, 0.5, limit=0).tolist() == []
+
+
+_SIDE = st.sampled_from([0.0, 0.0, 10.0, 12.0])
+_FLAT = st.builds(lambda x, y, wide, high: [x, y, x + wide, y + high], *[st.sampled_from([0.0, 1.0, 40.0])] * 2, _SIDE, _SIDE)
+
+
+@given(st.lists(_FLAT, min_size=1, max_size=FEW), st.sampled_from([0.0, 0.45, 1.0]))
+def test_few_boxes_and_many_go_by_the_same_rule_flat_ones_too(boxes: list[list[float]], iou: float) -> None:
+    """Far away and of another class, enough others to make them many."""
+    far = [[1000.0 + 20 * i, 0.0, 1010.0 + 20 * i, 10.0] for i in range(FEW)]
+    ids = [0] * len(boxes)
+    few = candidates(boxes, [0.9] * len(boxes), ids)
+    many = candidates([*boxes, *far], [0.9] * len(boxes) + [0.5] * FEW, [*ids, *[9] * FEW])
+    assert nms(few, iou).tolist() == [row for row in nms(many, iou).tolist() if row < len(boxes)]

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from camagent.boxes import Box
 from camagent.track.motion import Motion, Passed, begin, correct
-from camagent.track.overlap import Box
 from camagent.track.rule import TrackRule
 from tests.tracking.world import Array
 

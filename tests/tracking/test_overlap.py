@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from camagent.track.overlap import Box, Neighbours, overlap
+from camagent.boxes import Box, overlap
+from camagent.track.neighbours import Neighbours
 from tests.tracking import boxes as many
 
 _EDGE = st.floats(0, 100, allow_subnormal=False)  # so narrow that chance boxes touch
