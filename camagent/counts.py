@@ -37,11 +37,16 @@ class Counts:
         """Nothing has been said: the first `changed` names every place."""
         self.places = places
         self._said: dict[Place, int] = {}
+        self._present: Sequence[tuple[int, tuple[str, ...]]] | None = None  # what `_said` was made of
 
     def changed(self, present: Iterable[tuple[int, tuple[str, ...]]]) -> list[tuple[Place, int]]:
         """Places whose count is another than was said last, given class id and zones of everything that is there."""
+        seen = tuple(present)
+        if seen == self._present:  # most frames show what the one before showed, and a model has eighty labels
+            return []
+        self._present = seen
         there: Counter[tuple[int, str | None]] = Counter()
-        for class_id, zones in present:
+        for class_id, zones in seen:
             there[class_id, None] += 1
             there.update((class_id, zone) for zone in zones)
         news = [
@@ -55,3 +60,4 @@ class Counts:
     def forget(self) -> None:
         """Who was told knows nothing any more."""
         self._said.clear()
+        self._present = None
