@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from camagent.clock import SystemClock
 from camagent.config import Mqtt
 from camagent.errors import BrokerError
 from camagent.messages import Message
@@ -14,7 +17,7 @@ from camagent.mqtt.sender import packet_size
 from camagent.mqtt.session import Versions
 from camagent.mqtt.suspects import Patience, Sent, Suspects, Token
 from camagent.mqtt.wake import Wake
-from camagent.mqtt.wire import Endpoint, LinkError, password
+from camagent.mqtt.wire import Endpoint, LinkError, Wire, password
 
 
 def lane(key: int, size: int = 100) -> Sent:
@@ -189,3 +192,49 @@ def test_waking_what_has_ended_is_no_error() -> None:
     wake.clear()
     wake.close()
     wake.set()
+
+
+class Asked:
+    """A socket that notes what is asked of it."""
+
+    def __init__(self, inner: socket.socket) -> None:
+        self.inner, self.reads = inner, 0
+        self.send, self.close, self.fileno, self.setblocking = inner.send, inner.close, inner.fileno, inner.setblocking
+
+    def recv(self, length: int) -> bytes:
+        self.reads += 1
+        return self.inner.recv(length)
+
+
+@pytest.fixture
+def line() -> Iterator[tuple[Asked, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    with ours, theirs:
+        yield Asked(ours), theirs
+
+
+def test_a_packet_that_is_asked_for_in_pieces_is_read_at_once(line: tuple[Asked, socket.socket]) -> None:
+    ours, broker = line
+    wire = Wire(ours, SystemClock(), max_incoming=100)
+    broker.sendall(bytes([0x20, 2, 0, 1, 0x40, 2]))
+    assert [wire.recv(1), wire.recv(1), wire.recv(2)] == [b"\x20", b"\x02", b"\x00\x01"]
+    assert (ours.reads, wire.pending()) == (1, 2)
+    assert wire.head == bytes([0x20, 2, 0, 1])
+    assert [wire.recv(1), wire.recv(1)] == [b"\x40", b"\x02"]
+    assert wire.pending() == 0
+    with pytest.raises(BlockingIOError):  # half a packet: paho comes again
+        wire.recv(2)
+    broker.sendall(b"ab")
+    broker.close()
+    assert [wire.recv(2), wire.recv(1)] == [b"ab", b""]
+
+
+def test_more_than_the_wire_takes_is_refused_before_it_is_read(line: tuple[Asked, socket.socket]) -> None:
+    ours, broker = line
+    wire = Wire(ours, SystemClock(), max_incoming=100)
+    broker.sendall(bytes([0x30, 101]))
+    assert wire.recv(1) + wire.recv(1) == bytes([0x30, 101])
+    with pytest.raises(ConnectionAbortedError, match="101 bytes, more than 100"):
+        wire.recv(101)
+    assert ours.reads == 1

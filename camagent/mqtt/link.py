@@ -78,6 +78,24 @@ class _Paho(Client):
         return self.dial()
 
 
+class _Watched:
+    """What a connection waits for: the broker, the socket's readiness, another thread."""
+
+    def __init__(self, wake: Wake, wire: Wire) -> None:
+        self._wake, self._wire, self._writes = wake.fileno(), wire.fileno(), False
+        self._poll = select.poll()
+        self._poll.register(self._wake, select.POLLIN)
+        self._poll.register(self._wire, select.POLLIN)
+
+    def wait(self, milliseconds: float, *, writes: bool) -> tuple[bool, int]:
+        """Whether somebody woke us, and poll()'s flags of the socket. `writes`: room to write is waited for, too."""
+        if writes != self._writes:
+            self._poll.modify(self._wire, select.POLLIN | (select.POLLOUT if writes else 0))
+            self._writes = writes
+        ready = dict(self._poll.poll(milliseconds))
+        return self._wake in ready, ready.get(self._wire, 0)
+
+
 class Link:
     """One connection. `open` first; then `step` again and again until `end` is set."""
 
@@ -92,6 +110,7 @@ class Link:
         self._connack: tuple[ReasonCode, Properties | None] | None = None
         self._outstanding: dict[int, float] = {}  # packet id -> when it was sent
         self._wire: Wire | None = None
+        self._watched: _Watched | None = None
         self._client = self._make_client(account)
 
     def _make_client(self, account: Account) -> _Paho:
@@ -174,14 +193,13 @@ class Link:
         wire = self._wire
         if self.end is not None or wire is None:
             return
-        poll = select.poll()
-        poll.register(wake, select.POLLIN)
-        poll.register(wire, select.POLLIN | (select.POLLOUT if self.congested else 0))
-        ready = dict(poll.poll(0 if wire.pending() else max(0.0, timeout_s) * 1000))
-        if wake.fileno() in ready:
+        if self._watched is None:
+            self._watched = _Watched(wake, wire)
+        woken, ready = self._watched.wait(0 if wire.pending() else max(0.0, timeout_s) * 1000, writes=self.congested)
+        if woken:
             wake.clear()
         try:
-            self._read_and_write(wire, ready.get(wire.fileno(), 0))
+            self._read_and_write(wire, ready)
         except Exception as exc:  # whatever a broker sends, it must not end the network thread
             log.exception("the MQTT library failed on what %s sent", self.endpoint)
             detail = f"what {self.endpoint} sent is no MQTT: {printable(repr(exc))}"

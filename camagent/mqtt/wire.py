@@ -16,6 +16,7 @@ from camagent.config import Mqtt
 from camagent.errors import BrokerError, ConfigError, printable
 
 CONNECT_TIMEOUT_S = 5.0
+_READ_AHEAD = 4096  # bytes
 _SCHEMES = {"mqtt": (1883, False, False), "mqtts": (8883, True, False), "ws": (80, False, True), "wss": (443, True, True)}
 _NOT_YET_VALID = 9  # X509_V_ERR_CERT_NOT_YET_VALID
 
@@ -90,12 +91,16 @@ class _Socket(Protocol):
 
 
 class Wire:
-    """A socket as paho uses one, that also remembers when it was last heard, what broke it and how the broker began."""
+    """A socket as paho uses one, that also remembers when it was last heard, what broke it and how the broker began.
+
+    paho asks for a packet's first byte, then for its length byte by byte, then for the rest: the system is asked once.
+    """
 
     def __init__(self, inner: _Socket, clock: Clock, max_incoming: int) -> None:
         self._inner = inner
         self._clock = clock
         self._max_incoming = max_incoming
+        self._ahead = b""  # read, and not asked for yet
         self.heard = clock.monotonic()
         self.error: OSError | None = None
         self.head = b""  # the first bytes the broker sent
@@ -105,6 +110,12 @@ class Wire:
         if length > self._max_incoming:
             self.error = ConnectionAbortedError(f"the broker sent a packet of {length} bytes, more than {self._max_incoming}")
             raise self.error
+        if not self._ahead:
+            self._ahead = self._read(max(length, _READ_AHEAD))
+        data, self._ahead = self._ahead[:length], self._ahead[length:]
+        return data
+
+    def _read(self, length: int) -> bytes:
         try:
             data = self._inner.recv(length)
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
@@ -115,7 +126,7 @@ class Wire:
         if data:
             self.heard = self._clock.monotonic()
             if len(self.head) < 4:
-                self.head += data[:4]
+                self.head = (self.head + data)[:4]
         return data
 
     def send(self, data: bytes | bytearray) -> int:
@@ -132,9 +143,9 @@ class Wire:
         return sent
 
     def pending(self) -> int:
-        """Bytes that TLS has read already and that poll() does not see."""
+        """Bytes that have been read already, by us or by TLS, and that poll() does not see."""
         pending = getattr(self._inner, "pending", None)
-        return int(pending()) if pending is not None else 0
+        return len(self._ahead) + (int(pending()) if pending is not None else 0)
 
     def close(self) -> None:
         """Closes the connection."""
