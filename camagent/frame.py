@@ -10,8 +10,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from camagent.boxes import Box
-
 TimeSource: TypeAlias = Literal["rtcp", "arrival"]
 FloatArray: TypeAlias = NDArray[np.float32]
 IntArray: TypeAlias = NDArray[np.int64]
@@ -76,7 +74,7 @@ class Letterbox:
         """Boxes (n, 4) x1 y1 x2 y2 in source pixels -> the same in network pixels, not clipped."""
         return boxes.astype(np.float64) * ([self.scale_x, self.scale_y] * 2) + [self.offset_x, self.offset_y] * 2
 
-    def box_in_source(self, box: Sequence[float]) -> Box:
+    def box_in_source(self, box: Sequence[float]) -> tuple[float, float, float, float]:
         """A box x1 y1 x2 y2 in network pixels -> the same in source pixels, cut at the picture's edge."""
         x1, y1, x2, y2 = box
         across, down = self.scale_x, self.scale_y
@@ -191,7 +189,7 @@ class Track:
     id: int  # from 1; never used twice by one agent's run and camera
     class_id: int  # what it was taken for most, weighted by score: one frame's slip changes nothing
     score: float  # 0..1, of this frame
-    box: Box  # x1 y1 x2 y2, pixels of the source picture, as found in this frame
+    box: tuple[float, float, float, float]  # x1 y1 x2 y2, pixels of the source picture, as found in this frame
     zones: tuple[str, ...]  # that it is in now
     index: int | None  # its row in the frame's Detections; None where its score was too low to be published
 

@@ -17,7 +17,7 @@ LEAVES = {"frame", "slot", "clock", "errors", "config", "health", "service"}
 PLUMBING = LEAVES | {"bodies", "commands", "config_file", "labels", "notify", "redact", "owner", "vitals", "stage", "trial"}
 PLUMBING |= {"audit", "language", "trace", "picture_check", "reasons", "rockchip", "onlookers", "overlay", "overlay_file"}
 PLUMBING |= {"npu", "pulse", "watchdog", "lives", "vigil", "failed_start", "standing", "open_events"}
-PLUMBING |= {"turns", "waiting_line", "announced"}
+PLUMBING |= {"turns", "waiting_line", "announced", "boxes"}
 # the way of a frame, in order
 STAGES = {"sources", "preprocess", "backends", "heads", "filters", "track", "events", "counts", "best_picture", "messages"}
 STAGES |= {"outbox", "mqtt", "models"}
