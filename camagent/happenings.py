@@ -109,7 +109,7 @@ class Happenings:
         self.end_all()
         if known is None and self._began:
             return  # none for a while: the counts stand at 0
-        self._began = True
+        first, self._began = not self._began, True
         self._sure = 1.0 if known is None else known.sure
         found = (
             places(known.labels, slugs(known.labels), known.wanted, [zone.name for zone in self._camera.zone])
@@ -118,7 +118,9 @@ class Happenings:
         )
         topics = {self._topic(*place.words) for place in found}
         if self._camera.snapshots and self._camera.retain_snapshots:
-            topics.add(self._topic("snapshot"))
+            if first:  # the picture of an earlier configuration may show what a mask hides now, and nobody counts its hour
+                self._outlet.keep(self._camera.name, topics)
+            topics = {*topics, self._topic("snapshot")}
         self._outlet.keep(self._camera.name, topics)
         self._counts = Counts(found)
         self._count()

@@ -249,6 +249,23 @@ def test_a_retained_picture_is_cleared_when_that_is_switched_off_while_the_agent
         assert "p/cam-01/front/snapshot" not in second.retained
 
 
+def test_a_retained_picture_goes_when_its_camera_starts_anew_for_a_mask_may_have_come(tmp_path: Path) -> None:
+    memory = Memory()
+    first = Scene(tmp_path, memory=memory, snapshots=True, retain_snapshots=True)
+    first.happenings.follow(KNOWN)
+    first.look(track())
+    first.kept.tick(nobody)
+    for known in (KNOWN, None):
+        second = Scene(tmp_path, memory=memory, snapshots=True, retain_snapshots=True)
+        second.retained = dict(first.retained)
+        second.happenings.follow(known)
+        assert "p/cam-01/front/snapshot" not in second.retained
+        second.happenings.follow(KNOWN)
+        second.look(track(), after=11)
+        second.happenings.follow(Known(("cat", "dog"), None))
+        assert "p/cam-01/front/snapshot" in second.retained, "another model changes no mask"
+
+
 def test_without_snapshots_no_event_claims_to_have_one(scene: Scene) -> None:
     scene.look(track())
     scene.look(track(), after=11)
