@@ -55,6 +55,7 @@ class CameraRunner:
         self._around = around
         self._slot: Slot[Frame] = Slot()
         self._failed: Finding | None = None
+        self._left_behind = False  # in a call that lasts longer than anybody waits for
         self._next_seq = next_seq
         self._last_class: int | None = None
         self._check = PictureCheck([mask.polygon for mask in camera.mask], camera.fps)
@@ -91,6 +92,9 @@ class CameraRunner:
         self._around.watchdog.forget(self._worker.pulse)
         self._guest.leave()  # also where it hangs in a call: the others go on
         reader_ended = self._reader.join(STOP_S)
+        if not worker_ended:
+            self._left_behind = True
+            self._happenings.leave(STOP_S)
         if not (worker_ended and reader_ended):
             log.warning("%s: a thread is still in a blocking call and is left behind", self.camera.name)
 
@@ -318,7 +322,9 @@ class CameraRunner:
         self._hand_over(loaded, result)
 
     def _hand_over(self, loaded: Loaded, result: Result) -> None:
-        """To whoever counts, looks, listens or follows."""
+        """To whoever counts, looks, listens or follows; a successor may have other zones, labels and masks by now."""
+        if self._left_behind:
+            return
         self.counters.inferred(result.counts, result.latency, result.invalid)
         if result.counts.kept_by_nms:
             self._has_seen = loaded

@@ -15,10 +15,13 @@ import pytest
 
 from tests.support import moving
 from tests.support.agent import Agent, Body, Listener, camera
+from tests.support.board import FAKE_RKNNLITE, RK3568, Board
 from tests.support.broker import Broker, running, wait_for
+from tests.support.bundles import blob_model, make_unsigned
 from tests.support.camera import RtspCamera
 from tests.support.networks import RED
 from tests.support.objects import check
+from tests.support.rknn_models import rknn_file
 
 ZONES = """
 [[camera.zone]]
@@ -180,3 +183,33 @@ def test_a_reload_ends_events_and_clears_what_is_gone(tmp_path: Path, things: Pa
             listener.wait_payload("front/snapshot", b"")
             listener.wait_payload("front/count/box", b"")
             assert not kept(broker, "")
+
+
+def test_a_call_that_outlasts_a_reload_says_nothing_of_zones_and_masks_that_are_gone(
+    tmp_path: Path, pictures: Path, broker: Broker
+) -> None:
+    """A call of three seconds: the camera's successor has begun before its answer is there."""
+    board = Board(compatible=RK3568).write(tmp_path / "board")
+    for extra in sorted(pictures.iterdir())[1:]:
+        extra.unlink()  # the same objects in every frame
+    slow = make_unsigned(
+        tmp_path, name="npu", model=rknn_file(blob_model(), targets=["rk3568"]), golden=False,
+        artifacts=[{"path": "model.onnx", "backend": "rknn", "targets": ["rk3568"]}],
+    )  # fmt: skip
+    environment = {
+        "CAMAGENT_SYSROOT": str(board), "PYTHONPATH": f"{Path.cwd()}:{FAKE_RKNNLITE}",
+        "FAKE_RKNN": json.dumps({"soc": "rk3568", "cores": 1, "seconds": 3.0}),
+    }  # fmt: skip
+    section = camera(pictures, slow, snapshots=True, retain_snapshots=True)
+    with Listener(broker.port) as listener, Agent(tmp_path, broker.port, section + ZONES, **environment) as agent:
+        listener.wait(EVENTS, lambda body: body["type"] == "new", 60)
+        agent.write(section)
+        agent.signal(signal.SIGHUP)
+        listener.wait(EVENTS, lambda body: body["type"] == "end", 20)
+        check(listener.bodies(EVENTS))
+        wait_for(lambda: "left behind" in agent.log.read_text(), 10)
+        told = len(listener.bodies("front/detections"))
+        wait_for(lambda: len(listener.bodies("front/detections")) > told, 60, "the successor's first word")
+        assert "zones" not in str(listener.bodies("front/detections")[told:])
+        assert not kept(broker, "zone/")
+        assert listener.payloads("front/snapshot")[-1] == b""

@@ -187,6 +187,26 @@ def test_the_next_life_knows_an_event_before_anybody_hears_of_it(tmp_path: Path)
     assert new == end, "and forgets it only after its end was handed over"
 
 
+def test_whoever_does_not_come_back_is_ended_by_others_and_says_nothing_any_more(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, snapshots=True, retain_snapshots=True, **GATE)
+    scene.happenings.follow(KNOWN)
+    scene.look(track(zones=("gate",)))
+    scene.happenings.leave(1.0)
+    check(scene.events())
+    assert set(scene.counts().values()) == {0}
+    assert not list(tmp_path.iterdir()), "its successor ends nothing twice"
+    scene.clear()
+    (tmp_path / "open-events-front.json").write_bytes(b"[]")  # the successor's
+    scene.look(track(2, zones=("gate",)))
+    scene.happenings.tell_anew()
+    scene.happenings.turn(looking=False)
+    scene.happenings.follow(None)
+    scene.happenings.end_all()
+    scene.happenings.leave(1.0)
+    assert not scene.sent
+    assert list(tmp_path.iterdir())
+
+
 def test_a_damaged_file_of_the_life_before_costs_its_ends_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "open-events-front.json").write_bytes(b"[{")
     assert not list(ends_of_the_last_life(tmp_path, Topics("p", "cam-01"), 1.9e9))
