@@ -272,6 +272,7 @@ class Agent:
             run_dir=self.owner.run_dir,
             keep=self.kept.keep,
             describe=self._describer.see,
+            describe_end=self._describer.end,
             lines=self.lines,
         )
 

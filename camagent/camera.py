@@ -70,7 +70,7 @@ class CameraRunner:
         self.errands: Errands[Loaded] = Errands()
         self._view = around.view(camera.name)
         self._private = [mask.polygon for mask in camera.mask]
-        outlet = Outlet(around.topics, around.clock, around.send, around.run_dir, around.keep)
+        outlet = Outlet(around.topics, around.clock, around.send, around.run_dir, around.keep, around.describe_end)
         self._happenings = Happenings(camera, Tracker(track_ids), outlet, self.counters)
         self._reader = Reader(camera, around.clock, self._slot, around.watchdog, died=self._died, errors=self.counters.errors)
         self._worker = Stage(f"{camera.name}-worker", self._work, self._died)

@@ -58,6 +58,7 @@ class Outlet:
     send: Callable[[Message], None]
     run_dir: Path
     keep: Callable[[str, Collection[str]], None]  # these are the camera's kept topics; others of it are cleared
+    describe_end: Callable[[str, Sequence[int]], None]  # to those who speak ONVIF: these objects of the camera are gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +183,7 @@ class Happenings:
                 self._lock.release()
 
     def _end_all(self) -> None:
-        self._tracker.flush()
+        self._outlet.describe_end(self._camera.name, self._tracker.flush())
         self._tell(self._events.end_all(self._outlet.clock.wall()))
         self._pictures.clear()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +65,12 @@ def test_counts_are_of_certain_objects_and_one_that_a_frame_misses_still_counts(
 
 def test_switching_off_ends_everything_once(scene: Scene) -> None:
     scene.look(track(1), track(2, 300))
+    assert isinstance(scene.tracker, Script)
+    scene.tracker.knows = (1, 2)
     for _ in range(3):
         scene.happenings.turn(looking=False)
     assert len(check(scene.events())) == 2
-    assert isinstance(scene.tracker, Script)
+    assert scene.described_ends[-1] == ("front", (1, 2)), "those who speak ONVIF hear of it, too"
     assert scene.tracker.flushed == 2, "once at the start, once now"
     assert set(scene.counts().values()) == {0}
 
@@ -177,9 +180,7 @@ def test_the_next_life_knows_an_event_before_anybody_hears_of_it(tmp_path: Path)
         heard.append((json.loads(message.payload).get("type"), [item["id"] for file in files for item in file]))  # type: ignore[attr-defined]
         take(message)  # type: ignore[arg-type]
 
-    scene.happenings._outlet = type(scene.happenings._outlet)(
-        scene.happenings._outlet.topics, scene.clock, spying, tmp_path, scene.kept.keep
-    )
+    scene.happenings._outlet = replace(scene.happenings._outlet, send=spying)
     scene.look(track())
     scene.look(ended=[1])
     (new, end) = [ids for kind, ids in heard if kind in {"new", "end"}]
