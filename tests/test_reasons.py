@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from camagent.health import Finding, Window
 from camagent.picture_check import PictureFacts, Tone
-from camagent.reasons import UNEXPLAINED, CameraFacts, reason
+from camagent.reasons import UNEXPLAINED, CameraFacts, reason, tells_of_a_full_backend
 
 ROOT = Path(__file__).resolve().parents[1]
 FUNNEL = ("candidates", "scored", "kept_by_nms", "kept_by_label", "kept_by_area", "kept_by_zone")
@@ -89,6 +89,17 @@ def test_who_gets_clearly_less_than_it_asks_for_is_told_what_of_what_and_why() -
     assert code(facts(replace(BUSY, **few), sharing=1)) is None, "nobody else is there"
     assert code(facts(replace(BUSY, **few), sharing=4, age_s=3.0)) is None, "everybody is loading"
     assert code(facts(window(inferred=0, crowded_out=5), sharing=4)) == "backend-busy", "it got nothing at all"
+
+
+def test_who_was_told_of_a_full_backend_hears_of_its_end_when_there_is_clearly_enough() -> None:
+    told, was = [], False
+    for inferred in (85, 79, 81, 79, 88, 89, 90, 81, 79):
+        seen = replace(BUSY, inferred=inferred, crowded_out=100 - inferred)
+        was = tells_of_a_full_backend(reason(facts(seen, sharing=4, was_crowded=was)))
+        told.append(was)
+    assert told == [False, True, True, True, True, True, False, False, True]
+    nobody_else = replace(BUSY, inferred=85, crowded_out=15)
+    assert code(facts(nobody_else, sharing=1, was_crowded=True)) is None
 
 
 def test_what_is_wrong_is_told_before_what_is_only_seldom() -> None:
