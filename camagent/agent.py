@@ -197,11 +197,14 @@ class Agent:
         self.bundles.follow(self.config)
         self.home.follow(self.config)
         self._describer.follow(self.config)
+        stopped: list[str] = []
         if old.mqtt != self.config.mqtt:
+            stopped = self._stop_cameras()  # for the broker that is left this is a stop, not a camera that sees for ever
             self._disconnect()
             self._connect_anew()
         everything = (old.onnx, old.mqtt, old.agent) != (self.config.onnx, self.config.mqtt, self.config.agent)
-        for name in self.cameras.match(self.config.camera, all_anew=everything):
+        gone = self.cameras.match(self.config.camera, all_anew=everything)
+        for name in {*stopped, *gone} - {camera.name for camera in self.config.camera}:
             self.kept.drop(name)
         self._inbox.listen(self.config, self.mqtt)
         self.on_reload(self.config)
@@ -385,14 +388,19 @@ class Agent:
         self.rollouts.stop()
         if self.bundles.tester is not None:
             self.bundles.tester.stop()
-        for name in self.cameras.stop():
-            self.mqtt.send(Message(self.topics.of_camera(name, "available"), b"offline", 1, retain=True))
+        self._stop_cameras()
         self._stop_trials()
         self._disconnect()
         self.outbox.close()
         self.vigil.stop(clean=self._stopping)
         self.owner.release()
         log.info("stopped")
+
+    def _stop_cameras(self) -> list[str]:
+        names = self.cameras.stop()
+        for name in names:
+            self.mqtt.send(Message(self.topics.of_camera(name, "available"), b"offline", 1, retain=True))
+        return names
 
     def _stop_trials(self) -> None:
         try:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
+import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -183,6 +187,34 @@ def test_a_reload_ends_events_and_clears_what_is_gone(tmp_path: Path, things: Pa
             listener.wait_payload("front/snapshot", b"")
             listener.wait_payload("front/count/box", b"")
             assert not kept(broker, "")
+
+
+def test_for_the_broker_that_is_left_a_new_url_is_a_stop(tmp_path: Path, things: Path, clip: Path, broker: Broker) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    more = "[home_assistant]\nenabled = true\n"
+    with RtspCamera(clip) as source, Listener(broker.port) as old, running(other) as elsewhere, Listener(elsewhere.port) as new:
+        section = camera(source.url, things)
+        with Agent(tmp_path, broker.port, section + camera(source.url, things, "back"), more=more) as agent:
+            old.wait(EVENTS, lambda body: body["type"] == "new", 30)
+            old.wait_payload("back/available", b"online")
+            agent.port = elsewhere.port
+            agent.write(section)
+            agent.signal(signal.SIGHUP)
+            new.wait("count/ball", timeout_s=30)
+            is_over(old, broker)
+            for topic, word in (("front", b"offline"), ("back", b"offline"), ("cam-01", b"stopped")):
+                assert old.payloads(f"{topic}/available")[-1] == word
+            new.wait(EVENTS, lambda body: body["type"] == "new", 30)
+            assert new.bodies(EVENTS)[0]["type"] == "new", "nobody there knows what was open before"
+            assert new.payloads("back/available") == [b""], "a camera that went with the move"
+    if shutil.which("mosquitto_sub") is None:
+        pytest.skip("mosquitto_sub is not installed")
+    text = (Path(__file__).resolve().parents[1] / "docs" / "mqtt.md").read_text("utf-8")
+    (command,) = re.findall(r"`mosquitto_sub -h OLD ([^`]*--remove-retained[^`]*)`", text)
+    left = ["mosquitto_sub", "-h", "127.0.0.1", "-p", str(broker.port), *shlex.split(command)]
+    assert b"camagent-cam-01" in subprocess.run(left, capture_output=True, check=False, timeout=30).stdout
+    assert not subprocess.run(left, capture_output=True, check=False, timeout=30).stdout, "as the page says"
 
 
 def test_a_call_that_outlasts_a_reload_says_nothing_of_zones_and_masks_that_are_gone(
