@@ -197,14 +197,12 @@ class Agent:
         self.bundles.follow(self.config)
         self.home.follow(self.config)
         self._describer.follow(self.config)
-        stopped: list[str] = []
         if old.mqtt != self.config.mqtt:
-            stopped = self._stop_cameras()  # for the broker that is left this is a stop, not a camera that sees for ever
+            self.cameras.stop()  # for the broker that is left this is a stop, not a camera that sees for ever
             self._disconnect()
             self._connect_anew()
         everything = (old.onnx, old.mqtt, old.agent) != (self.config.onnx, self.config.mqtt, self.config.agent)
-        gone = self.cameras.match(self.config.camera, all_anew=everything)
-        for name in {*stopped, *gone} - {camera.name for camera in self.config.camera}:
+        for name in self.cameras.match(self.config.camera, all_anew=everything):
             self.kept.drop(name)
         self._inbox.listen(self.config, self.mqtt)
         self.on_reload(self.config)
@@ -253,8 +251,7 @@ class Agent:
         self.mqtt.send(Message(self.topics.of_camera(name, "health"), encode(body), 0, retain=True))
         if is_new:
             log.info("%s: %s%s", name, body.state, f", {body.reason}: {body.detail}" if body.reason else "")
-            online = b"online" if runner.source.state == "running" else b"offline"
-            self.mqtt.send(Message(self.topics.of_camera(name, "available"), online, 1, retain=True))
+            runner.publish_available(online=runner.source.state == "running")
 
     def _surroundings(self) -> Surroundings:
         return Surroundings(
@@ -388,19 +385,13 @@ class Agent:
         self.rollouts.stop()
         if self.bundles.tester is not None:
             self.bundles.tester.stop()
-        self._stop_cameras()
+        self.cameras.stop()
         self._stop_trials()
         self._disconnect()
         self.outbox.close()
         self.vigil.stop(clean=self._stopping)
         self.owner.release()
         log.info("stopped")
-
-    def _stop_cameras(self) -> list[str]:
-        names = self.cameras.stop()
-        for name in names:
-            self.mqtt.send(Message(self.topics.of_camera(name, "available"), b"offline", 1, retain=True))
-        return names
 
     def _stop_trials(self) -> None:
         try:

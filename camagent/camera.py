@@ -133,6 +133,11 @@ class CameraRunner:
         )  # fmt: skip
         self._around.send(Message(topics.of_camera(name, "detect"), encode(body), 1, retain=True))
 
+    def publish_available(self, *, online: bool) -> None:
+        """Retained: whether the camera sends pictures."""
+        topic = self._around.topics.of_camera(self.camera.name, "available")
+        self._around.send(Message(topic, b"online" if online else b"offline", 1, retain=True))
+
     def watch(self, tap: Tap | None) -> None:
         """Any thread: lets somebody look over the reader's shoulder, until this is called with None."""
         self._reader.watch(tap)
