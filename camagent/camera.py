@@ -250,7 +250,7 @@ class CameraRunner:
                     continue
                 pulse.beat(IDLE_S, "waiting for a frame")
                 lies_there = self._slot.wait(_TAKE_S)
-                if not lies_there and self._is_ending():
+                if self._is_ending() and (self._left_behind or not lies_there):
                     return
                 if self.errands.waiting and models.loaded is not None:
                     self._run_errand(models.loaded)

@@ -237,9 +237,12 @@ def test_a_call_that_outlasts_a_reload_says_nothing_of_zones_and_masks_that_are_
         listener.wait(EVENTS, lambda body: body["type"] == "new", 60)
         agent.write(section)
         agent.signal(signal.SIGHUP)
+        told = len(listener.bodies("front/detect"))
         listener.wait(EVENTS, lambda body: body["type"] == "end", 20)
         check(listener.bodies(EVENTS))
-        wait_for(lambda: "left behind" in agent.log.read_text(), 10)
+        wait_for(lambda: "left behind" in agent.log.read_text() and len(listener.bodies("front/detect")) > told, 10)
+        ended = [body["time"] for body in listener.bodies(EVENTS) if body["type"] == "end"]
+        assert max(ended) <= listener.bodies("front/detect")[told]["time"], "before the successor says anything"
         told = len(listener.bodies("front/detections"))
         wait_for(lambda: len(listener.bodies("front/detections")) > told, 60, "the successor's first word")
         assert "zones" not in str(listener.bodies("front/detections")[told:])
