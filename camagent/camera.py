@@ -19,7 +19,7 @@ from camagent.models import UsableBundle, is_path
 from camagent.onlookers import Errands, Shown
 from camagent.picture_check import PictureCheck
 from camagent.reader import Reader
-from camagent.reasons import CameraFacts, reason, tells_of_a_full_backend
+from camagent.reasons import CameraFacts, Judge
 from camagent.slot import Slot
 from camagent.sources import SourceStatus, Tap, is_url
 from camagent.stage import Stage
@@ -61,7 +61,7 @@ class CameraRunner:
         self._check = PictureCheck([mask.polygon for mask in camera.mask], camera.fps)
         self._began = around.clock.monotonic()
         self._has_seen: Loaded | None = None  # the model that has found something here
-        self._was_crowded = False  # by the last finding
+        self._judge = Judge()
         habits = Habits(
             around.topics.agent, around.run, around.options, around.clock, around.load_bundle, around.tell_failed,
             around.watchdog, around.lives, around.lines,
@@ -197,11 +197,8 @@ class CameraRunner:
             proven=loaded is not None and (loaded is self._has_seen or self._was_tested(loaded)),
             unanswered_s=self.counters.unanswered_s,
             sharing=room.cameras if room else 1,
-            was_crowded=self._was_crowded,
         )
-        found = reason(facts)
-        self._was_crowded = tells_of_a_full_backend(found)
-        return found
+        return self._judge.reason(facts)
 
     def health(self) -> CameraHealthBody:
         """The body of `<camera>/health`."""

@@ -7,7 +7,7 @@ short break of the network (shared reference/empty_detection_faults.md, 6.3). So
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from camagent.health import Finding, State, Window
 from camagent.picture_check import PictureFacts
@@ -68,9 +68,17 @@ def reason(facts: CameraFacts) -> Finding | None:
     return (_crowded(facts) or found) if found is None or found.code == "healthy-empty" else found
 
 
-def tells_of_a_full_backend(found: Finding | None) -> bool:
-    """What the next finding of that camera has to know of this one: `CameraFacts.was_crowded`."""
-    return found is not None and found.code == "backend-busy"
+class Judge:
+    """One camera's reasons, one after the other: what it said last counts where a share wavers."""
+
+    def __init__(self) -> None:
+        self._crowded = False
+
+    def reason(self, facts: CameraFacts) -> Finding | None:
+        """As `reason`; `was_crowded` is its own."""
+        found = reason(replace(facts, was_crowded=self._crowded))
+        self._crowded = found is not None and found.code == "backend-busy"
+        return found
 
 
 def _source(facts: CameraFacts) -> Finding | None:
