@@ -198,6 +198,7 @@ class Agent:
         self.home.follow(self.config)
         self._describer.follow(self.config)
         if old.mqtt != self.config.mqtt:
+            self.cameras.stop()  # for the broker that is left this is a stop, not a camera that sees for ever
             self._disconnect()
             self._connect_anew()
         everything = (old.onnx, old.mqtt, old.agent) != (self.config.onnx, self.config.mqtt, self.config.agent)
@@ -250,8 +251,7 @@ class Agent:
         self.mqtt.send(Message(self.topics.of_camera(name, "health"), encode(body), 0, retain=True))
         if is_new:
             log.info("%s: %s%s", name, body.state, f", {body.reason}: {body.detail}" if body.reason else "")
-            online = b"online" if runner.source.state == "running" else b"offline"
-            self.mqtt.send(Message(self.topics.of_camera(name, "available"), online, 1, retain=True))
+            runner.publish_available(online=runner.source.state == "running")
 
     def _surroundings(self) -> Surroundings:
         return Surroundings(
@@ -272,6 +272,7 @@ class Agent:
             run_dir=self.owner.run_dir,
             keep=self.kept.keep,
             describe=self._describer.see,
+            describe_end=self._describer.end,
             lines=self.lines,
         )
 
@@ -384,8 +385,7 @@ class Agent:
         self.rollouts.stop()
         if self.bundles.tester is not None:
             self.bundles.tester.stop()
-        for name in self.cameras.stop():
-            self.mqtt.send(Message(self.topics.of_camera(name, "available"), b"offline", 1, retain=True))
+        self.cameras.stop()
         self._stop_trials()
         self._disconnect()
         self.outbox.close()

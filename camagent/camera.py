@@ -19,7 +19,7 @@ from camagent.models import UsableBundle, is_path
 from camagent.onlookers import Errands, Shown
 from camagent.picture_check import PictureCheck
 from camagent.reader import Reader
-from camagent.reasons import CameraFacts, reason
+from camagent.reasons import CameraFacts, Judge
 from camagent.slot import Slot
 from camagent.sources import SourceStatus, Tap, is_url
 from camagent.stage import Stage
@@ -55,11 +55,13 @@ class CameraRunner:
         self._around = around
         self._slot: Slot[Frame] = Slot()
         self._failed: Finding | None = None
+        self._left_behind = False  # in a call that lasts longer than anybody waits for
         self._next_seq = next_seq
         self._last_class: int | None = None
         self._check = PictureCheck([mask.polygon for mask in camera.mask], camera.fps)
         self._began = around.clock.monotonic()
         self._has_seen: Loaded | None = None  # the model that has found something here
+        self._judge = Judge()
         habits = Habits(
             around.topics.agent, around.run, around.options, around.clock, around.load_bundle, around.tell_failed,
             around.watchdog, around.lives, around.lines,
@@ -69,7 +71,7 @@ class CameraRunner:
         self.errands: Errands[Loaded] = Errands()
         self._view = around.view(camera.name)
         self._private = [mask.polygon for mask in camera.mask]
-        outlet = Outlet(around.topics, around.clock, around.send, around.run_dir, around.keep)
+        outlet = Outlet(around.topics, around.clock, around.send, around.run_dir, around.keep, around.describe_end)
         self._happenings = Happenings(camera, Tracker(track_ids), outlet, self.counters)
         self._reader = Reader(camera, around.clock, self._slot, around.watchdog, died=self._died, errors=self.counters.errors)
         self._worker = Stage(f"{camera.name}-worker", self._work, self._died)
@@ -91,6 +93,9 @@ class CameraRunner:
         self._around.watchdog.forget(self._worker.pulse)
         self._guest.leave()  # also where it hangs in a call: the others go on
         reader_ended = self._reader.join(STOP_S)
+        if not worker_ended:
+            self._left_behind = True
+            self._happenings.leave(STOP_S)
         if not (worker_ended and reader_ended):
             log.warning("%s: a thread is still in a blocking call and is left behind", self.camera.name)
 
@@ -127,6 +132,11 @@ class CameraRunner:
             state="ON" if self.switch.on else "OFF", since=self.switch.since, by=self.switch.by,
         )  # fmt: skip
         self._around.send(Message(topics.of_camera(name, "detect"), encode(body), 1, retain=True))
+
+    def publish_available(self, *, online: bool) -> None:
+        """Retained: whether the camera sends pictures."""
+        topic = self._around.topics.of_camera(self.camera.name, "available")
+        self._around.send(Message(topic, b"online" if online else b"offline", 1, retain=True))
 
     def watch(self, tap: Tap | None) -> None:
         """Any thread: lets somebody look over the reader's shoulder, until this is called with None."""
@@ -188,7 +198,7 @@ class CameraRunner:
             unanswered_s=self.counters.unanswered_s,
             sharing=room.cameras if room else 1,
         )
-        return reason(facts)
+        return self._judge.reason(facts)
 
     def health(self) -> CameraHealthBody:
         """The body of `<camera>/health`."""
@@ -237,7 +247,7 @@ class CameraRunner:
                     continue
                 pulse.beat(IDLE_S, "waiting for a frame")
                 lies_there = self._slot.wait(_TAKE_S)
-                if not lies_there and self._is_ending():
+                if self._is_ending() and (self._left_behind or not lies_there):
                     return
                 if self.errands.waiting and models.loaded is not None:
                     self._run_errand(models.loaded)
@@ -318,7 +328,9 @@ class CameraRunner:
         self._hand_over(loaded, result)
 
     def _hand_over(self, loaded: Loaded, result: Result) -> None:
-        """To whoever counts, looks, listens or follows."""
+        """To whoever counts, looks, listens or follows; a successor may have other zones, labels and masks by now."""
+        if self._left_behind:
+            return
         self.counters.inferred(result.counts, result.latency, result.invalid)
         if result.counts.kept_by_nms:
             self._has_seen = loaded

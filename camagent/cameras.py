@@ -37,6 +37,7 @@ class Cameras:
         self._clock = clock
         self._surroundings = surroundings
         self._runners: dict[str, CameraRunner] = {}
+        self._stopped: list[str] = []  # no configuration has said yet whether they are gone
         self._seqs: dict[str, int] = {}  # outlives a runner: (run, seq) is never used twice
         self._counting = threading.Lock()
         self._track_ids: dict[str, Iterator[int]] = {}  # outlives a runner, too: no object is given another's number
@@ -60,7 +61,7 @@ class Cameras:
     def match(self, cameras: tuple[Camera, ...], *, all_anew: bool) -> list[str]:
         """Follows a new configuration; cameras whose section did not change go on untouched. Returns those that are gone."""
         wanted = {camera.name: camera for camera in cameras}
-        gone = []
+        gone, self._stopped = [name for name in self._stopped if name not in wanted], []
         self.broken.clear()
         for name, runner in list(self._runners.items()):
             if all_anew or wanted.get(name) != runner.camera:
@@ -135,12 +136,12 @@ class Cameras:
         for runner in self._runners.values():
             runner.tell_anew()
 
-    def stop(self) -> list[str]:
-        """Stops every camera; returns their names."""
-        names = list(self._runners)
-        for name in names:
+    def stop(self) -> None:
+        """Stops every camera, and says so; `match` starts them again."""
+        for name, runner in list(self._runners.items()):
             self._drop(name)
-        return names
+            runner.publish_available(online=False)
+            self._stopped.append(name)
 
     def renew(self, bundle: str) -> None:
         """Any thread: another bundle of that name is in force."""

@@ -22,10 +22,15 @@ def check(config: Config) -> None:
 
 def require_same_owner(old: Config, new: Config) -> None:
     """What cannot change while the agent runs. Raises ConfigError."""
-    for key in ("id", "state_dir"):
-        if getattr(old.agent, key) != getattr(new.agent, key):
+    values = (
+        ("agent.id", old.agent.id, new.agent.id),
+        ("agent.state_dir", old.agent.state_dir, new.agent.state_dir),
+        ("mqtt.prefix", old.mqtt.prefix, new.mqtt.prefix),
+    )
+    for key, running, wanted in values:
+        if running != wanted:
             raise ConfigError(
-                f"agent.{key} cannot change while the agent runs",
-                evidence={"running": getattr(old.agent, key), "file": getattr(new.agent, key)},
+                f"{key} cannot change while the agent runs",
+                evidence={"running": running, "file": wanted},
                 fix="restart the agent",
             )

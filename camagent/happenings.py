@@ -58,6 +58,7 @@ class Outlet:
     send: Callable[[Message], None]
     run_dir: Path
     keep: Callable[[str, Collection[str]], None]  # these are the camera's kept topics; others of it are cleared
+    describe_end: Callable[[str, Sequence[int]], None]  # to those who speak ONVIF: these objects of the camera are gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ def new_id(frame_time: float) -> str:
 
 
 class Happenings:
-    """`tell_anew` may be called from any thread; everything else belongs to the worker."""
+    """`tell_anew` and `leave` may be called from any thread; everything else belongs to the worker."""
 
     def __init__(self, camera: Camera, tracker: Follower, outlet: Outlet, counters: CameraCounters) -> None:
         """Tells nothing yet."""
@@ -92,6 +93,8 @@ class Happenings:
         self._sure = 1.0
         self._began = False  # a first word was said of what is kept
         self._picture_expires: float | None = None  # monotonic; of the one that the broker keeps
+        self._lock = threading.Lock()
+        self._left = False  # another one tells of this camera
 
     def attend(self, loaded: Loaded | None) -> None:
         """Between two frames: the model that looks now. Nothing happens while it is the one that looked before."""
@@ -106,10 +109,15 @@ class Happenings:
 
     def follow(self, known: Known | None) -> None:
         """Another model looks from now on, or none: what the one before saw has ended, and its labels may be gone."""
-        self.end_all()
+        with self._lock:
+            if not self._left:
+                self._follow(known)
+
+    def _follow(self, known: Known | None) -> None:
+        self._end_all()
         if known is None and self._began:
             return  # none for a while: the counts stand at 0
-        self._began = True
+        first, self._began = not self._began, True
         self._sure = 1.0 if known is None else known.sure
         found = (
             places(known.labels, slugs(known.labels), known.wanted, [zone.name for zone in self._camera.zone])
@@ -118,20 +126,28 @@ class Happenings:
         )
         topics = {self._topic(*place.words) for place in found}
         if self._camera.snapshots and self._camera.retain_snapshots:
-            topics.add(self._topic("snapshot"))
+            if first:  # the picture of an earlier configuration may show what a mask hides now, and nobody counts its hour
+                self._outlet.keep(self._camera.name, topics)
+            topics = {*topics, self._topic("snapshot")}
         self._outlet.keep(self._camera.name, topics)
         self._counts = Counts(found)
         self._count()
 
     def track(self, result: Result) -> Result:
         """The result with its tracks; as it is where the model finds no boxes."""
-        result = self._tracker.follow(result, sure=self._sure)
+        with self._lock:
+            result = self._tracker.follow(result, sure=self._sure)
         if result.tracks is not None:
             self._counters.tracked(len(result.tracks.found))
         return result
 
     def see(self, result: Result, labels: Sequence[str]) -> None:
         """What one frame has changed, and what of it is worth telling."""
+        with self._lock:
+            if not self._left:
+                self._see(result, labels)
+
+    def _see(self, result: Result, labels: Sequence[str]) -> None:
         frame, tracks, now = result.frame, result.tracks, self._outlet.clock.monotonic()
         self._every_s, self._seen_at = max(1 / self._camera.fps, min(now - self._seen_at, _SLOWEST_S)), now
         if tracks is None:
@@ -148,15 +164,39 @@ class Happenings:
 
     def end_all(self) -> None:
         """Nobody looks, or nothing comes to look at: every event has its end, every count is 0."""
-        self._tracker.flush()
+        with self._lock:
+            if not self._left:
+                self._end_all()
+
+    def leave(self, patience_s: float) -> None:
+        """Any thread: the worker has not come back, and another one may tell of this camera from now on. Everything ends here.
+
+        A worker that hangs in telling, for want of a disk, is waited for that long; its last word then stays unsaid.
+        """
+        free = self._lock.acquire(timeout=patience_s)
+        try:
+            if free and not self._left:
+                self._end_all()
+            self._left = True
+        finally:
+            if free:
+                self._lock.release()
+
+    def _end_all(self) -> None:
+        self._outlet.describe_end(self._camera.name, self._tracker.flush())
         self._tell(self._events.end_all(self._outlet.clock.wall()))
         self._pictures.clear()
 
     def turn(self, *, looking: bool) -> None:
         """Often, also while no frame comes: what is due by time alone. `looking`: detection is on."""
+        with self._lock:
+            if not self._left:
+                self._turn(looking=looking)
+
+    def _turn(self, *, looking: bool) -> None:
         patience_s = max(REMEMBERED_S, _REMEMBERED_FRAMES * self._every_s)
         if self._events and (not looking or self._outlet.clock.monotonic() - self._seen_at > patience_s):
-            self.end_all()
+            self._end_all()
         if self._anew.is_set():
             self._anew.clear()
             self._counts.forget()

@@ -7,7 +7,7 @@ short break of the network (shared reference/empty_detection_faults.md, 6.3). So
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from camagent.health import Finding, State, Window
 from camagent.picture_check import PictureFacts
@@ -20,6 +20,7 @@ UNKNOWN_KEY_INTERVAL_S = 20.0  # before a second key frame was seen
 _KEY_INTERVALS = 1.5  # the noise of a still scene comes with the key frame at the latest
 _LEAST_SEARCHES = 3
 CROWDED = 0.8  # of the inferences that it asked for: a camera that gets less is told so
+RELIEVED = 0.9  # and that it has enough only from here on: no share stands still, and a reason that comes and goes tells nobody
 
 # these do not say why nothing is seen, only where it ended: worth a self-test
 UNEXPLAINED = frozenset({"no-candidates", "all-below-threshold"})
@@ -48,6 +49,7 @@ class CameraFacts:
     proven: bool = False  # this model has been seen to see: its golden pictures here, or something in front of this camera
     unanswered_s: float = 0.0  # how long results have been waiting for any answer of the broker
     sharing: int = 1  # cameras at the backend that it uses
+    was_crowded: bool = False  # that its share is too small was the last word
 
     @property
     def found(self) -> bool:
@@ -64,6 +66,19 @@ def reason(facts: CameraFacts) -> Finding | None:
     """Why nothing is seen, upstream first; None while something is seen and delivered."""
     found = _source(facts) or _model(facts) or _picture(facts) or _funnel(facts) or _delivery(facts)
     return (_crowded(facts) or found) if found is None or found.code == "healthy-empty" else found
+
+
+class Judge:
+    """One camera's reasons, one after the other: what it said last counts where a share wavers."""
+
+    def __init__(self) -> None:
+        self._crowded = False
+
+    def reason(self, facts: CameraFacts) -> Finding | None:
+        """As `reason`; `was_crowded` is its own."""
+        found = reason(replace(facts, was_crowded=self._crowded))
+        self._crowded = found is not None and found.code == "backend-busy"
+        return found
 
 
 def _source(facts: CameraFacts) -> Finding | None:
@@ -162,7 +177,8 @@ def _delivery(facts: CameraFacts) -> Finding | None:
 def _crowded(facts: CameraFacts) -> Finding | None:
     """All is well, but seldom: told also while something is seen."""
     window = facts.window
-    if facts.sharing < 2 or facts.settling or window.fps >= CROWDED * window.asked_fps:
+    enough = RELIEVED if facts.was_crowded else CROWDED
+    if facts.sharing < 2 or facts.settling or window.fps >= enough * window.asked_fps:
         return None
     return Finding(
         "backend-busy",

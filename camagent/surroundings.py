@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +41,7 @@ class Surroundings:
     run_dir: Path
     keep: Callable[[str, Collection[str]], None]  # these are the camera's kept topics; others of it are cleared
     describe: Callable[[Result, Author], None]  # to those who speak ONVIF
+    describe_end: Callable[[str, Sequence[int]], None]  # and that these objects of a camera are gone
     lines: Lines
 
 

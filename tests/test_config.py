@@ -10,6 +10,7 @@ import jsonschema
 import pytest
 
 from camagent import config_file
+from camagent.config_check import require_same_owner
 from camagent.config_file import load, origins
 from camagent.errors import ConfigError
 from camagent.redact import without_credentials
@@ -222,3 +223,24 @@ def test_a_command_without_its_verb_shows_its_help(group: list[str]) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"Usage: {' '.join(['camagent', *group])} ")
     assert "\nCommands:\n" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("key", "section", "value"),
+    [
+        ("agent.id", "agent", 'id = "cam-02"'),
+        ("agent.state_dir", "agent", 'state_dir = "/other"'),
+        ("mqtt.prefix", "mqtt", 'prefix = "home"'),
+    ],
+)
+def test_what_topics_and_folders_are_made_of_stays_while_the_agent_runs(key: str, section: str, value: str) -> None:
+    text = '[agent]\nid = "cam-01"\nstate_dir = "/state"\n[mqtt]\n[web]\nlisten = ""\n'
+    before = config_file.parse(tomllib.loads(text))
+    require_same_owner(before, config_file.parse(tomllib.loads(text.replace('listen = ""', 'listen = "127.0.0.1:1"'))))
+    name = value.partition(" ")[0]
+    kept = "\n".join(line for line in text.splitlines() if not line.startswith(f"{name} "))
+    after = config_file.parse(tomllib.loads(kept.replace(f"[{section}]", f"[{section}]\n{value}")))
+    with pytest.raises(ConfigError, match=f"{key} cannot change while the agent runs") as caught:
+        require_same_owner(before, after)
+    assert caught.value.evidence.keys() == {"running", "file"}
+    assert caught.value.fix == "restart the agent"

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
+import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -15,10 +19,13 @@ import pytest
 
 from tests.support import moving
 from tests.support.agent import Agent, Body, Listener, camera
+from tests.support.board import FAKE_RKNNLITE, RK3568, Board
 from tests.support.broker import Broker, running, wait_for
+from tests.support.bundles import blob_model, make_unsigned
 from tests.support.camera import RtspCamera
 from tests.support.networks import RED
 from tests.support.objects import check
+from tests.support.rknn_models import rknn_file
 
 ZONES = """
 [[camera.zone]]
@@ -180,3 +187,64 @@ def test_a_reload_ends_events_and_clears_what_is_gone(tmp_path: Path, things: Pa
             listener.wait_payload("front/snapshot", b"")
             listener.wait_payload("front/count/box", b"")
             assert not kept(broker, "")
+
+
+def test_for_the_broker_that_is_left_a_new_url_is_a_stop(tmp_path: Path, things: Path, clip: Path, broker: Broker) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    more = "[home_assistant]\nenabled = true\n"
+    with RtspCamera(clip) as source, Listener(broker.port) as old, running(other) as elsewhere, Listener(elsewhere.port) as new:
+        section = camera(source.url, things)
+        with Agent(tmp_path, broker.port, section + camera(source.url, things, "back"), more=more) as agent:
+            old.wait(EVENTS, lambda body: body["type"] == "new", 30)
+            old.wait_payload("back/available", b"online")
+            agent.port = elsewhere.port
+            agent.write(section)
+            agent.signal(signal.SIGHUP)
+            new.wait("count/ball", timeout_s=30)
+            is_over(old, broker)
+            for topic, word in (("front", b"offline"), ("back", b"offline"), ("cam-01", b"stopped")):
+                assert old.payloads(f"{topic}/available")[-1] == word
+            new.wait(EVENTS, lambda body: body["type"] == "new", 30)
+            assert new.bodies(EVENTS)[0]["type"] == "new", "nobody there knows what was open before"
+            assert new.payloads("back/available") == [b""], "a camera that went with the move"
+    if shutil.which("mosquitto_sub") is None:
+        pytest.skip("mosquitto_sub is not installed")
+    text = (Path(__file__).resolve().parents[1] / "docs" / "mqtt.md").read_text("utf-8")
+    (command,) = re.findall(r"`mosquitto_sub -h OLD ([^`]*--remove-retained[^`]*)`", text)
+    left = ["mosquitto_sub", "-h", "127.0.0.1", "-p", str(broker.port), *shlex.split(command)]
+    assert b"camagent-cam-01" in subprocess.run(left, capture_output=True, check=False, timeout=30).stdout
+    assert not subprocess.run(left, capture_output=True, check=False, timeout=30).stdout, "as the page says"
+
+
+def test_a_call_that_outlasts_a_reload_says_nothing_of_zones_and_masks_that_are_gone(
+    tmp_path: Path, pictures: Path, broker: Broker
+) -> None:
+    """A call of three seconds: the camera's successor has begun before its answer is there."""
+    board = Board(compatible=RK3568).write(tmp_path / "board")
+    for extra in sorted(pictures.iterdir())[1:]:
+        extra.unlink()  # the same objects in every frame
+    slow = make_unsigned(
+        tmp_path, name="npu", model=rknn_file(blob_model(), targets=["rk3568"]), golden=False,
+        artifacts=[{"path": "model.onnx", "backend": "rknn", "targets": ["rk3568"]}],
+    )  # fmt: skip
+    environment = {
+        "CAMAGENT_SYSROOT": str(board), "PYTHONPATH": f"{Path.cwd()}:{FAKE_RKNNLITE}",
+        "FAKE_RKNN": json.dumps({"soc": "rk3568", "cores": 1, "seconds": 3.0}),
+    }  # fmt: skip
+    section = camera(pictures, slow, snapshots=True, retain_snapshots=True)
+    with Listener(broker.port) as listener, Agent(tmp_path, broker.port, section + ZONES, **environment) as agent:
+        listener.wait(EVENTS, lambda body: body["type"] == "new", 60)
+        agent.write(section)
+        agent.signal(signal.SIGHUP)
+        told = len(listener.bodies("front/detect"))
+        listener.wait(EVENTS, lambda body: body["type"] == "end", 20)
+        check(listener.bodies(EVENTS))
+        wait_for(lambda: "left behind" in agent.log.read_text() and len(listener.bodies("front/detect")) > told, 10)
+        ended = [body["time"] for body in listener.bodies(EVENTS) if body["type"] == "end"]
+        assert max(ended) <= listener.bodies("front/detect")[told]["time"], "before the successor says anything"
+        told = len(listener.bodies("front/detections"))
+        wait_for(lambda: len(listener.bodies("front/detections")) > told, 60, "the successor's first word")
+        assert "zones" not in str(listener.bodies("front/detections")[told:])
+        assert not kept(broker, "zone/")
+        assert listener.payloads("front/snapshot")[-1] == b""

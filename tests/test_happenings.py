@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +65,12 @@ def test_counts_are_of_certain_objects_and_one_that_a_frame_misses_still_counts(
 
 def test_switching_off_ends_everything_once(scene: Scene) -> None:
     scene.look(track(1), track(2, 300))
+    assert isinstance(scene.tracker, Script)
+    scene.tracker.knows = (1, 2)
     for _ in range(3):
         scene.happenings.turn(looking=False)
     assert len(check(scene.events())) == 2
-    assert isinstance(scene.tracker, Script)
+    assert scene.described_ends[-1] == ("front", (1, 2)), "those who speak ONVIF hear of it, too"
     assert scene.tracker.flushed == 2, "once at the start, once now"
     assert set(scene.counts().values()) == {0}
 
@@ -177,14 +180,32 @@ def test_the_next_life_knows_an_event_before_anybody_hears_of_it(tmp_path: Path)
         heard.append((json.loads(message.payload).get("type"), [item["id"] for file in files for item in file]))  # type: ignore[attr-defined]
         take(message)  # type: ignore[arg-type]
 
-    scene.happenings._outlet = type(scene.happenings._outlet)(
-        scene.happenings._outlet.topics, scene.clock, spying, tmp_path, scene.kept.keep
-    )
+    scene.happenings._outlet = replace(scene.happenings._outlet, send=spying)
     scene.look(track())
     scene.look(ended=[1])
     (new, end) = [ids for kind, ids in heard if kind in {"new", "end"}]
     assert len(new) == 1
     assert new == end, "and forgets it only after its end was handed over"
+
+
+def test_whoever_does_not_come_back_is_ended_by_others_and_says_nothing_any_more(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, snapshots=True, retain_snapshots=True, **GATE)
+    scene.happenings.follow(KNOWN)
+    scene.look(track(zones=("gate",)))
+    scene.happenings.leave(1.0)
+    check(scene.events())
+    assert set(scene.counts().values()) == {0}
+    assert not list(tmp_path.iterdir()), "its successor ends nothing twice"
+    scene.clear()
+    (tmp_path / "open-events-front.json").write_bytes(b"[]")  # the successor's
+    scene.look(track(2, zones=("gate",)))
+    scene.happenings.tell_anew()
+    scene.happenings.turn(looking=False)
+    scene.happenings.follow(None)
+    scene.happenings.end_all()
+    scene.happenings.leave(1.0)
+    assert not scene.sent
+    assert list(tmp_path.iterdir())
 
 
 def test_a_damaged_file_of_the_life_before_costs_its_ends_and_nothing_else(tmp_path: Path) -> None:
@@ -247,6 +268,23 @@ def test_a_retained_picture_is_cleared_when_that_is_switched_off_while_the_agent
         second.retained = dict(first.retained)
         second.happenings.follow(KNOWN)
         assert "p/cam-01/front/snapshot" not in second.retained
+
+
+def test_a_retained_picture_goes_when_its_camera_starts_anew_for_a_mask_may_have_come(tmp_path: Path) -> None:
+    memory = Memory()
+    first = Scene(tmp_path, memory=memory, snapshots=True, retain_snapshots=True)
+    first.happenings.follow(KNOWN)
+    first.look(track())
+    first.kept.tick(nobody)
+    for known in (KNOWN, None):
+        second = Scene(tmp_path, memory=memory, snapshots=True, retain_snapshots=True)
+        second.retained = dict(first.retained)
+        second.happenings.follow(known)
+        assert "p/cam-01/front/snapshot" not in second.retained
+        second.happenings.follow(KNOWN)
+        second.look(track(), after=11)
+        second.happenings.follow(Known(("cat", "dog"), None))
+        assert "p/cam-01/front/snapshot" in second.retained, "another model changes no mask"
 
 
 def test_without_snapshots_no_event_claims_to_have_one(scene: Scene) -> None:

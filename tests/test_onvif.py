@@ -185,6 +185,21 @@ def test_empty_frames_come_once_and_then_as_a_pulse() -> None:
     assert scene.see(frame(), found(), MODULE) is None
 
 
+def test_when_nobody_looks_any_more_a_last_frame_says_so_once() -> None:
+    scene = scenes()
+    assert scene.end(1.8e9, (3,)) is None, "nobody was told of anything"
+    told(scene.see(frame(), found((0, 0, 9, 9)), MODULE, Tracks(found=(Track(7, 0, 0.5, (0.0, 0.0, 9.0, 9.0), (), None),))))
+    made = scene.end(1.8e9, (7,))
+    assert made is not None
+    assert made.topic == "camagent/cam-01/onvif-mj/VideoAnalytics/front/fastestdet-coco"
+    assert told(made) == {
+        "@UtcTime": onvif.utc_time(1.8e9), "@Source": "fastestdet-coco", "ObjectTree": {"Delete": [{"@ObjectId": 7}]},
+    }  # fmt: skip
+    assert scene.end(1.8e9) is None, "it is empty already"
+    told(scene.see(frame(), found((0, 0, 9, 9)), MODULE))
+    assert told(scene.end(1.8e9)).keys() == {"@UtcTime", "@Source"}
+
+
 def test_every_name_of_the_table_is_one_of_onvifs() -> None:
     for label, (first, *more) in onvif.TYPES.items():
         assert first in OBJECT_TYPES, label
@@ -262,9 +277,27 @@ def test_an_agent_describes_what_it_publishes_while_it_is_asked_to(tmp_path: Pat
         assert pairs >= 3
         with Listener(broker.port) as strict:
             strict.wait("front/health", lambda body: body["state"] == "running")
+
+        def last_scene() -> Json:
+            return scene_bodies(home)[-1]["Frame"][0]  # type: ignore[no-any-return]
+
+        def is_told_empty() -> bool:
+            return "Object" not in last_scene()
+
+        wait_for(lambda: not is_told_empty(), 20)
+        home.client.publish("camagent/cam-01/front/cmd/detect", b"OFF", 1)
+        wait_for(lambda: is_told_empty() and "ObjectTree" in last_scene(), 10, "nobody looks: an empty scene")
+        home.client.publish("camagent/cam-01/front/cmd/detect", b"ON", 1)
+        wait_for(lambda: not is_told_empty(), 20)
         agent.path.write_text(agent.path.read_text().replace(on, ""))
         agent.signal(signal.SIGHUP)
         wait_for(lambda: agent.log.read_text().count("reload:") == 2, 10)
         seen, count = len(home.on("camagent/cam-01/front/detections")), len(home.on(topic))
         wait_for(lambda: len(home.on("camagent/cam-01/front/detections")) > seen + 10, 20)
         assert len(home.on(topic)) <= count + 1
+        assert is_told_empty(), "nobody is told of anything any more"
+        agent.path.write_text(agent.path.read_text() + on)
+        agent.signal(signal.SIGHUP)
+        wait_for(lambda: not is_told_empty(), 20)
+        assert agent.stop() == 0
+        wait_for(is_told_empty, 10, "the last word of an agent that stops")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from camagent.health import Finding, Window
 from camagent.picture_check import PictureFacts, Tone
-from camagent.reasons import UNEXPLAINED, CameraFacts, reason
+from camagent.reasons import UNEXPLAINED, CameraFacts, Judge, reason
 
 ROOT = Path(__file__).resolve().parents[1]
 FUNNEL = ("candidates", "scored", "kept_by_nms", "kept_by_label", "kept_by_area", "kept_by_zone")
@@ -89,6 +89,18 @@ def test_who_gets_clearly_less_than_it_asks_for_is_told_what_of_what_and_why() -
     assert code(facts(replace(BUSY, **few), sharing=1)) is None, "nobody else is there"
     assert code(facts(replace(BUSY, **few), sharing=4, age_s=3.0)) is None, "everybody is loading"
     assert code(facts(window(inferred=0, crowded_out=5), sharing=4)) == "backend-busy", "it got nothing at all"
+
+
+def test_who_was_told_of_a_full_backend_hears_of_its_end_when_there_is_clearly_enough() -> None:
+    judge = Judge()
+
+    def is_told(inferred: int, sharing: int = 4) -> bool:
+        found = judge.reason(facts(replace(BUSY, inferred=inferred, crowded_out=100 - inferred), sharing=sharing))
+        return found is not None and found.code == "backend-busy"
+
+    told = [is_told(inferred) for inferred in (85, 79, 81, 79, 88, 89, 90, 81, 79)]
+    assert told == [False, True, True, True, True, True, False, False, True]
+    assert not is_told(85, sharing=1), "nobody else is there any more"
 
 
 def test_what_is_wrong_is_told_before_what_is_only_seldom() -> None:

@@ -57,12 +57,13 @@ class Module:
 
 
 class Scenes:
-    """One camera's scene description: every frame with objects, one without after them, and a pulse."""
+    """One camera's scene description: every frame with objects, one without after them, and a pulse. Not for two threads."""
 
     def __init__(self, root: str, camera: str, monotonic: Callable[[], float]) -> None:
         """`root`: of the agent's topics."""
         self._root, self._camera, self._monotonic = root, camera, monotonic
         self._ids = count(1)
+        self._module = ""  # that was told of last
         self._empty = True  # as told last
         self._told_at = float("-inf")
 
@@ -77,13 +78,23 @@ class Scenes:
         ended = () if tracks is None else tracks.ended
         if not (objects or ended or not self._empty or now - self._told_at >= PULSE_S):
             return None
-        self._empty, self._told_at = not objects, now
-        made: dict[str, Any] = {"@UtcTime": utc_time(frame.frame_time), "@Source": module.name}
+        self._module, self._empty, self._told_at = module.name, not objects, now
+        return self._frame(frame.frame_time, objects, ended)
+
+    def end(self, at: float, ended: Sequence[int] = ()) -> Metadata | None:
+        """Nobody looks any more, as of this moment (seconds since 1970): a last frame without objects, where that is news."""
+        if not self._module or (self._empty and not ended):
+            return None
+        self._empty = True
+        return self._frame(at, [], ended)
+
+    def _frame(self, at: float, objects: list[dict[str, Any]], ended: Sequence[int]) -> Metadata:
+        made: dict[str, Any] = {"@UtcTime": utc_time(at), "@Source": self._module}
         if objects:
             made["Object"] = objects
         if ended:
             made["ObjectTree"] = {"Delete": [{"@ObjectId": number} for number in ended]}
-        return Metadata(topic(self._root, self._camera, module.name), msgspec.json.encode({"Frame": [made]}))
+        return Metadata(topic(self._root, self._camera, self._module), msgspec.json.encode({"Frame": [made]}))
 
     def _untracked(self, frame: Frame, found: Detections, module: Module) -> list[dict[str, Any]]:
         rows = zip(found.boxes.tolist(), found.scores.tolist(), found.class_ids.tolist(), strict=True)

@@ -62,17 +62,19 @@ class Memory:
 
 
 class Script:
-    """A tracker that only counts how often it was told to give up."""
+    """A tracker that only counts how often it was told to give up, and says what it knew then."""
 
     def __init__(self) -> None:
         self.flushed = 0
+        self.knows: tuple[int, ...] = ()
 
     def follow(self, result: Result, *, sure: float) -> Result:
         raise AssertionError("its tracks come by hand")
 
     def flush(self) -> tuple[int, ...]:
         self.flushed += 1
-        return ()
+        given_up, self.knows = self.knows, ()
+        return given_up
 
 
 class Scene:
@@ -90,7 +92,8 @@ class Scene:
         topics = Topics("p", "cam-01")
         self.kept = KeptTopics(memory or Memory(), topics, self._take, self.clock.monotonic)
         camera = Camera(name="front", url="rtsp://127.0.0.1/x", **keys)
-        outlet = Outlet(topics, self.clock, self._take, run_dir, self.kept.keep)
+        self.described_ends: list[tuple[str, tuple[int, ...]]] = []
+        outlet = Outlet(topics, self.clock, self._take, run_dir, self.kept.keep, self._note_end)
         self.counters = CameraCounters(self.clock.monotonic)
         self.happenings = Happenings(camera, self.tracker, outlet, self.counters)
 
@@ -127,6 +130,9 @@ class Scene:
     def taken(self, topic: str) -> Answer:
         """The broker's answer where it has taken everything."""
         return Answer("acknowledged", topic, self.clock.now)
+
+    def _note_end(self, camera: str, ended: Sequence[int]) -> None:
+        self.described_ends.append((camera, tuple(ended)))
 
     def _take(self, message: Message) -> None:
         self.sent.append(message)
