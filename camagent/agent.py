@@ -43,7 +43,7 @@ from camagent.orders import Orders
 from camagent.outbox import Outbox
 from camagent.owner import Owner, acquire
 from camagent.rollouts import Rollouts
-from camagent.stage import Wake
+from camagent.stage import Wake, log_death
 from camagent.standing import status_line
 from camagent.surroundings import Surroundings
 from camagent.trace import Trace
@@ -369,7 +369,7 @@ class Agent:
             self.bundles.tester.tell_anew()
 
     def _network_died(self, name: str, exc: BaseException) -> None:
-        log.error("%s ended by %r", name, exc, exc_info=exc)
+        log_death(name, exc)
         self._errors["NETWORK_DIED"] += 1
         self._network_dead = True
 

@@ -22,7 +22,7 @@ from camagent.reader import Reader
 from camagent.reasons import CameraFacts, Judge
 from camagent.slot import Slot
 from camagent.sources import SourceStatus, Tap, is_url
-from camagent.stage import Stage
+from camagent.stage import Stage, log_death
 from camagent.steps import RLE
 from camagent.surroundings import Surroundings, Switch
 from camagent.track import Tracker
@@ -389,8 +389,7 @@ class CameraRunner:
         around.send(message)
 
     def _died(self, stage: str, exc: BaseException) -> None:
-        log.error("%s ended by %r", stage, exc, exc_info=exc)
         self.counters.errors["STAGE_DIED"] += 1
-        self._failed = Finding("stage-died", f"{stage}: {type(exc).__name__}: {printable(exc)}")
+        self._failed = Finding("stage-died", f"{stage}: {log_death(stage, exc)}")
         self._slot.close()
         self._reader.stop()

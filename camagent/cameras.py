@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import count
 
 from camagent.bodies import CameraHealthBody
@@ -24,7 +24,16 @@ from camagent.surroundings import Surroundings, Switch
 
 log = logging.getLogger("camagent")
 
-REVIVE_S = 5.0  # a camera whose thread died is started anew after this
+REVIVE_S = 5.0  # a camera whose thread died is started anew after this, and one that cannot be built is tried again
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A camera that cannot be built."""
+
+    camera: Camera
+    why: str
+    again_at: float  # monotonic
 
 
 class Cameras:
@@ -32,7 +41,7 @@ class Cameras:
 
     def __init__(self, owner: Owner, clock: Clock, surroundings: Callable[[], Surroundings]) -> None:
         """`surroundings` is asked whenever a camera is built: it follows the configuration."""
-        self.broken: dict[str, str] = {}  # cameras that cannot be built, and why
+        self._broken: dict[str, Broken] = {}
         self._owner = owner
         self._clock = clock
         self._surroundings = surroundings
@@ -62,7 +71,7 @@ class Cameras:
         """Follows a new configuration; cameras whose section did not change go on untouched. Returns those that are gone."""
         wanted = {camera.name: camera for camera in cameras}
         gone, self._stopped = [name for name in self._stopped if name not in wanted], []
-        self.broken.clear()
+        self._broken.clear()
         for name, runner in list(self._runners.items()):
             if all_anew or wanted.get(name) != runner.camera:
                 self._drop(name)
@@ -74,12 +83,16 @@ class Cameras:
         return gone
 
     def revive(self) -> None:
-        """A camera of which a thread died starts anew after a moment; the others have gone on."""
+        """A camera of which a thread died starts anew after a moment, also one that could not; the others have gone on."""
         now = self._clock.monotonic()
+        for broken in list(self._broken.values()):
+            if now >= broken.again_at:
+                self._add_and_start(broken.camera)
         for name, runner in list(self._runners.items()):
             if runner.dead and now - self._died_at.setdefault(name, now) >= REVIVE_S:
                 self._drop(name)
-                self._add_and_start(runner.camera)
+                if not self._add_and_start(runner.camera):
+                    runner.publish_available(online=False)
 
     def obey(self) -> None:
         """Turns the switches that commands asked for."""
@@ -103,6 +116,11 @@ class Cameras:
             if everything or is_new:
                 self._told[name] = standing
                 yield runner, is_new
+
+    @property
+    def broken(self) -> Mapping[str, str]:
+        """Any thread: cameras that cannot be built, and why."""
+        return {name: broken.why for name, broken in self._broken.copy().items()}
 
     @property
     def standings(self) -> Mapping[str, Standing]:
@@ -176,12 +194,18 @@ class Cameras:
         runner.publish_switch()
         return runner
 
-    def _add_and_start(self, camera: Camera) -> None:
+    def _add_and_start(self, camera: Camera) -> bool:
+        """False where it cannot be built: it is tried again."""
         try:
             self._add(camera).start()
         except CodedError as exc:
-            self.broken[camera.name] = printable(exc.what, 1000)
-            log.error("%s: %s", camera.name, exc.render())  # noqa: TRY400  a sentence, not a traceback
+            why, before = printable(exc.what, 1000), self._broken.get(camera.name)
+            if before is None or before.why != why:
+                log.error("%s: %s", camera.name, exc.render())  # noqa: TRY400  a sentence, not a traceback
+            self._broken[camera.name] = Broken(camera, why, self._clock.monotonic() + REVIVE_S)
+            return False
+        self._broken.pop(camera.name, None)
+        return True
 
     def _drop(self, name: str) -> None:
         self._runners.pop(name).stop()

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
+from camagent.errors import CodedError, printable
 from camagent.pulse import Pulse
+
+log = logging.getLogger("camagent")
+
+
+def log_death(name: str, exc: BaseException) -> str:
+    """Logs why a thread ended, in a sentence where that is no defect, such as a file that has gone; returns it in short."""
+    if isinstance(exc, CodedError):
+        log.error("%s ended. %s", name, exc.render())
+        return exc.what
+    log.error("%s ended by %r", name, exc, exc_info=exc)
+    return f"{type(exc).__name__}: {printable(exc)}"
 
 
 class Stage:
