@@ -9,6 +9,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from camagent.commands import CommandAnswer
+from firmware_pkg.manifest import Task
 
 Box: TypeAlias = tuple[float, float, float, float]
 
@@ -166,6 +167,7 @@ class HealthModel(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     backend: str
     signature: Literal["verified", "unsigned"]
+    task: Task  # of a map or of classes no filter takes anything away: their counters of objects stay 0
     warnings: tuple[str, ...] = ()  # versions of runtime, toolkit and driver that may not go together: a sentence each
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from itertools import count
 
@@ -70,15 +70,17 @@ class Cameras:
         for name, camera in wanted.items():
             if name not in self._runners:
                 self._add_and_start(camera)
+        self._order(wanted)
         return gone
 
     def revive(self) -> None:
         """A camera of which a thread died starts anew after a moment; the others have gone on."""
-        now = self._clock.monotonic()
+        now, names = self._clock.monotonic(), list(self._runners)
         for name, runner in list(self._runners.items()):
             if runner.dead and now - self._died_at.setdefault(name, now) >= REVIVE_S:
                 self._drop(name)
                 self._add_and_start(runner.camera)
+                self._order(names)
 
     def obey(self) -> None:
         """Turns the switches that commands asked for."""
@@ -181,6 +183,10 @@ class Cameras:
         except CodedError as exc:
             self.broken[camera.name] = printable(exc.what, 1000)
             log.error("%s: %s", camera.name, exc.render())  # noqa: TRY400  a sentence, not a traceback
+
+    def _order(self, names: Iterable[str]) -> None:
+        """As the configuration has them: one that started anew does not go to the end of what people see."""
+        self._runners = {name: self._runners[name] for name in names if name in self._runners}
 
     def _drop(self, name: str) -> None:
         self._runners.pop(name).stop()

@@ -20,7 +20,7 @@ from tests.test_page_desk import Page as Client
 from tests.test_page_routes import until
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Dialog, Page
 
 TOKEN = "correct-horse-battery-staple"
 
@@ -197,8 +197,46 @@ def test_a_zone_is_drawn_by_keyboard_alone_and_copied_as_toml(browser: Browser, 
         page.get_by_label("Name").fill("a b")
         page.click("#edit-save")
         page.get_by_role("alert", name="").filter(has_text="cannot be").wait_for()
-        page.get_by_role("button", name="Close", exact=True).click()
+        page.get_by_role("button", name="Discard changes").click()
         assert page.locator("#stage [data-shape]").count() == 0
+
+
+def test_what_is_drawn_is_not_lost_unasked_and_enter_is_also_that_of_other_buttons(browser: Browser, site: Agent) -> None:
+    with opened(browser, url(site)) as page:
+        page.click("#edit-open")
+        page.click("#edit-zone")
+        page.get_by_role("button", name="Close", exact=True).press("Enter")
+        page.locator("#edit-open").wait_for()
+        assert page.locator("#stage [data-shape]").count() == 0, "no rectangle: Close was meant"
+        page.click("#edit-open")
+        page.click("#edit-mask")
+        page.keyboard.press("Enter")
+        asked: list[str] = []
+
+        def answer(dialog: Dialog) -> None:
+            asked.append(dialog.message)
+            dialog.dismiss()
+
+        page.once("dialog", answer)
+        page.click('[data-camera="broken"]')
+        assert page.locator("#stage [data-shape]").count() == 1
+        assert "not saved" in asked[0]
+        page.get_by_role("button", name="Discard changes").click()
+        page.click('[data-camera="broken"]')
+        page.locator('#health [data-reason="stream-unreachable"]').wait_for()
+        assert len(asked) == 1
+
+
+def test_the_focus_stays_where_something_was_saved(browser: Browser, site: Agent) -> None:
+    with opened(browser, url(site)) as page:
+        seen(page, lambda items: len(items) == 2)
+        page.click("#edit-open")
+        page.get_by_role("checkbox", name="red").check()
+        page.locator("#edit-save").press("Enter")
+        page.locator("#edit-state", has_text="in force").wait_for()
+        assert page.locator("#edit-save").evaluate("element => element === document.activeElement")
+        page.get_by_role("button", name="Back to camagent.toml").click()
+        seen(page, lambda items: len(items) == 2)
 
 
 def test_a_label_is_filtered_away_by_keyboard_and_the_counts_follow(browser: Browser, site: Agent) -> None:
@@ -389,4 +427,9 @@ def test_a_classification_and_what_is_hostile_in_a_name(browser: Browser, tmp_pa
             page.set_input_files("#try-file", picture)
             page.locator("#seen td", has_text=nasty).wait_for()
             assert page.locator("img[src='x']").count() == 0
+            page.locator("#funnel-verdict", has_text="goes out whole").wait_for()
+            assert page.locator("#funnel .lost, #graph .stuck").count() == 0, "classes pass no filter of objects"
+            page.click('[data-camera="front"]')
+            seen(page, lambda items: {item["label"] for item in items} == {"red", "blue"})
+            assert page.locator("#seen").inner_text() == "", "what the other camera's model saw"
     broker.stop()

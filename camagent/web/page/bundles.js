@@ -1,7 +1,7 @@
 // Bundles: upload with the checklist that the camera goes through, what is stored, activate, roll back.
 
 import { events, send, upload } from './api.js';
-import { byId, fill, h, refill } from './dom.js';
+import { byId, fill, h, refill, soft } from './dom.js';
 import { refusal, step } from './refusal.js';
 import { number, t } from './text.js';
 
@@ -91,13 +91,14 @@ export function update(status) {
   const now = JSON.stringify(bundles.map(([name, slots]) => [name, { ...slots, progress: null }]));
   if (now === told) return; // the buttons keep their focus
   told = now;
-  if (!bundles.length) return refill(parts.stored, h('p', { class: 'soft' }, t('bundles.none')));
+  if (!bundles.length) return refill(parts.stored, soft(t('bundles.none')));
   fill(parts.stored, bundles.map(([name, slots]) => stored(name, slots)));
 }
 
 function stored(name, slots) {
+  const slot = (version) => ['trial', 'current', 'previous'].find((one) => slots[one] === version);
   const versions = slots.stored.map((version) =>
-    h('li', {}, h('b', {}, version), version === slots.trial ? ` ${t('slot.trial')}` : version === slots.current ? ` ${t('slot.current')}` : version === slots.previous ? ` ${t('slot.previous')}` : '',
+    h('li', {}, h('b', {}, version), slot(version) ? ` ${t(`slot.${slot(version)}`)}` : '',
       version === slots.current ? null : h('button', { click: activate(name, version), 'aria-label': t('bundles.activate-this', { name, version }) }, t('bundles.activate'))));
   const last = slots.last_refusal;
   return h('div', { class: 'stored' }, h('h3', {}, name),

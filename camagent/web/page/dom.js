@@ -17,6 +17,7 @@ function put(element, attributes, children) {
 
 export const h = (tag, attributes, ...children) => put(document.createElement(tag), attributes, children);
 export const s = (tag, attributes, ...children) => put(document.createElementNS(SVG, tag), attributes, children);
+export const soft = (...words) => h('p', { class: 'soft' }, words);
 export const byId = (id) => document.getElementById(id);
 
 export function fill(element, ...children) {

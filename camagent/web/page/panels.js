@@ -1,6 +1,6 @@
 // What /api/status says of one camera, in words.
 
-import { byId, facts, h, mark, refill } from './dom.js';
+import { byId, facts, h, mark, refill, soft } from './dom.js';
 import { has, number, t } from './text.js';
 
 const GOOD = new Set(['healthy-empty']);
@@ -25,7 +25,7 @@ export function health(camera) {
     h('p', { class: `verdict ${status}`, 'data-reason': camera.reason || 'none' }, mark(status), ` ${title}`),
     camera.detail ? h('p', {}, camera.detail) : null,
     todo ? h('p', { class: 'todo' }, h('b', {}, `${t('health.todo')} `), todo) : null,
-    h('p', { class: 'soft' }, `${t('health.fps', { fps: number(camera.fps, 1) })} · `, age),
+    soft(`${t('health.fps', { fps: number(camera.fps, 1) })} · `, age),
   );
 }
 

@@ -1,7 +1,7 @@
 // Run the self-test and read its report: verdict, causes with evidence and fix, steps, pictures.
 
 import { blob, events, hasToken, send } from './api.js';
-import { byId, facts, fill, h, mark, refill } from './dom.js';
+import { byId, facts, fill, h, mark, refill, soft } from './dom.js';
 import { refusal } from './refusal.js';
 import { has, number, t } from './text.js';
 
@@ -35,8 +35,8 @@ export function update(status, camera) {
   const id = last ? `${last.time}/${camera}` : `none/${camera}`;
   if (id === shown) return;
   shown = id;
-  if (last) fill(parts.report, h('p', { class: 'soft' }, t('test.last', { when: new Date(last.time * 1000).toLocaleString() })), report(last));
-  else refill(parts.report, h('p', { class: 'soft' }, t('test.none')));
+  if (last) fill(parts.report, soft(t('test.last', { when: new Date(last.time * 1000).toLocaleString() })), report(last));
+  else refill(parts.report, soft(t('test.none')));
 }
 
 async function run(camera) {
@@ -80,14 +80,14 @@ function report(made) {
 
 function cause(found) {
   const verified = found.fix_verified === true ? 'pass' : found.fix_verified === false ? 'warn' : 'skip';
+  const id = `reason.${found.id}`;
   return h('article', { class: 'box', 'data-cause': found.id },
-    h('h3', {}, has(`reason.${found.id}`) ? t(`reason.${found.id}`) : found.id),
-    has(`reason.${found.id}`) ? h('p', { class: 'soft' }, found.id) : null,
-    found.alternatives.length ? h('p', { class: 'soft' }, t('test.or', { others: found.alternatives.join(', ') })) : null,
+    h('h3', {}, has(id) ? t(id) : found.id), has(id) ? soft(found.id) : null,
+    found.alternatives.length ? soft(t('test.or', { others: found.alternatives.join(', ') })) : null,
     h('p', { class: 'todo' }, h('b', {}, `${t('health.todo')} `), found.fix),
     h('p', { class: verified }, mark(verified), ` ${t(`test.fix.${found.fix_verified}`)}`),
     h('details', {}, h('summary', {}, t('test.evidence')), facts(Object.entries(found.evidence).map(([name, value]) => [name, typeof value === 'object' ? JSON.stringify(value) : String(value)]))),
-    found.send.length ? h('p', { class: 'soft' }, t('test.send', { items: found.send.join('; ') })) : null);
+    found.send.length ? soft(t('test.send', { items: found.send.join('; ') })) : null);
 }
 
 function exhibits(pictures) {
