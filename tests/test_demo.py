@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,9 +25,11 @@ from camagent import cli
 from camagent.cli.demo_stage import reserved
 from camagent.demo.faults import FAULTS
 from camagent.selftest.causes import CAUSES
-from tests.support.interrupt import heeding
+from tests.support.interrupt import heeding, ignoring
+from tests.test_contracts import ROOT
 
 START_S = 60.0
+Started = Callable[[Sequence[str]], list[str]]
 QUICK = ("scale-missing", "threshold-too-high", "mqtt-auth-refused")
 
 
@@ -39,9 +41,9 @@ def scratch() -> Iterator[Path]:
 
 
 @contextmanager
-def demo(scratch: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+def demo(scratch: Path, *options: str, started: Started = heeding) -> Iterator[subprocess.Popen[str]]:
     """In a process group of its own, as a shell's job is."""
-    command = heeding([sys.executable, "-m", "camagent", "demo", *options])
+    command = started([sys.executable, "-m", "camagent", "demo", *options])
     environment = {**os.environ, "TMPDIR": str(scratch), "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
@@ -91,6 +93,26 @@ def test_in_a_pipe_each_message_is_a_line_and_ctrl_c_leaves_nothing_behind(scrat
         process.stdout.read()
         assert process.wait(30) == 130
         nothing_left(scratch, process.pid)
+
+
+@pytest.mark.parametrize("said", [r"\$ (camagent key)", r"\$ (camagent bundle create)", r"why +(camagent selftest)"])
+@pytest.mark.parametrize("started", [heeding, ignoring])
+def test_ctrl_c_is_heeded_at_any_time_also_behind_a_shells_ampersand(scratch: Path, started: Started, said: str) -> None:
+    with demo(scratch, started=started) as process:
+        told(process, said)
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+        assert process.returncode == 130, err
+        assert "error[" not in err
+        nothing_left(scratch, process.pid)
+
+
+def test_what_make_says_before_it_is_no_line_of_json() -> None:
+    command = ["make", "--no-print-directory", "--dry-run", "VENV=nowhere", "demo"]
+    lines = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True).stdout.splitlines()
+    said = [line for line in lines if line.startswith("echo")]
+    assert said
+    assert all(line.endswith(">&2") for line in said)
 
 
 def test_it_ends_by_itself(scratch: Path) -> None:
