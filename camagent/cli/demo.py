@@ -115,7 +115,7 @@ def _quietly() -> Iterator[None]:
 
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM as Ctrl-C: everything is put away. Ctrl-C too where a shell's `&` has had it ignored: the agent heeds it as well."""
+    """All is put away, also where a shell's `&` has had Ctrl-C ignored: the agent heeds it in any case."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         del number, frame
