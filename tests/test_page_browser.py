@@ -138,6 +138,7 @@ def test_the_self_test_of_a_broken_camera_names_the_cause(browser: Browser, site
         causes = [item.get_attribute("data-cause") for item in page.locator("#report [data-cause]").all()]
         assert causes[0] == "stream-unreachable"
         assert "What to do" in page.locator("#report [data-cause]").first.inner_text()
+        page.locator("#report [data-cause]", has_text="refuses the connection, denies the login").wait_for()
         with page.context.expect_page() as other:
             page.get_by_role("link", name="Open the whole report").click()
         report = other.value
@@ -346,6 +347,16 @@ def test_a_chinese_browser_gets_the_page_in_chinese_on_a_phone_too_and_may_switc
             box = button.bounding_box()
             assert box is not None
             assert box["height"] < 60, f"{button.inner_text()}: in one line"
+        page.set_input_files("#bundle-file", {"name": "x.cambundle", "mimeType": "", "buffer": b"hello"})
+        refusal = page.locator('#bundle-end [data-code="BUNDLE_TRUNCATED"]')
+        page.locator("#bundle-end", has_text="模型包不完整").wait_for()
+        assert "怎么办： 与原文件比较长度后重新传输" in refusal.inner_text()
+        assert refusal.locator("[lang=en]").count() == 1, "the agent's own sentence"
+        page.click("#test-go")
+        page.locator("#report [data-cause]", has_text="摄像机拒绝连接").wait_for(timeout=180_000)
+        with page.context.expect_page() as other:
+            page.locator('#report a[target="_blank"]').click()
+        assert other.value.locator("html").get_attribute("lang") == "zh-CN"
         page.get_by_label("语言").select_option("en")
         page.locator("#health", has_text="Check address").wait_for()
         assert page.locator("html").get_attribute("lang") == "en"

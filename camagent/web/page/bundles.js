@@ -58,7 +58,7 @@ async function follow(job) {
     if (event.step) parts.list.append(step(event.step));
     if (event.state) parts.state.textContent = t(`bundles.state.${event.state}`);
     if (event.progress && event.progress.of) parts.bar.value = event.progress.done / event.progress.of;
-    if (event.refusal) fill(parts.end, refusal({ ...event.refusal, message: event.refusal.what }));
+    if (event.refusal) fill(parts.end, refusal(event.refusal));
     if (event.result) fill(parts.end, accepted(event.result));
   }
 }
@@ -105,5 +105,5 @@ function stored(name, slots) {
     versions.length ? h('ul', { class: 'versions' }, versions) : null,
     slots.previous ? h('button', { click: rollback(name), 'aria-label': t('bundles.rollback-this', { name }) }, t('bundles.rollback')) : null,
     slots.waiting ? h('p', { class: 'warn' }, slots.waiting) : null,
-    last ? h('details', {}, h('summary', {}, t('bundles.refused', { version: last.version })), h('p', {}, h('b', {}, last.code), ` ${last.what}`), h('p', { class: 'todo' }, last.fix)) : null);
+    last ? h('details', {}, h('summary', {}, t('bundles.refused', { version: last.version })), refusal(last)) : null);
 }

@@ -36,8 +36,6 @@ export class History {
   }
 }
 
-const label = (attributes, text) => s('text', attributes, text);
-
 // The first stage behind which nothing is left although something came.
 export function lostAt(counters) {
   const upto = STAGES.filter((stage) => !BESIDE.includes(stage));
@@ -64,10 +62,10 @@ export function funnel(camera, { counters, seconds }) {
     const y = index * row;
     const kind = stage === lost ? 'lost' : value ? 'full' : 'none';
     return s('g', { class: kind, 'data-stage': stage, 'data-value': value },
-      label({ x: 0, y: y + (narrow ? 17 : 21) }, t(`stage.${stage}`)),
+      s('text', { x: 0, y: y + (narrow ? 17 : 21) }, t(`stage.${stage}`)),
       s('rect', { x: left, y: y + top, width: long, height: 20, rx: 4, class: 'track' }),
       s('rect', { x: left, y: y + top, width, height: 20, rx: 4, class: 'bar' }),
-      label({ x: all, y: y + (narrow ? 17 : 21), 'text-anchor': 'end', class: 'value' }, number(value)));
+      s('text', { x: all, y: y + (narrow ? 17 : 21), 'text-anchor': 'end', class: 'value' }, number(value)));
   });
   const verdict = lost ? t('funnel.lost', { stage: t(`stage.${lost}`) }) : counters.kept_by_zone ? t('funnel.through') : t('funnel.none');
   const alt = `${verdict} ${STAGES.map((stage) => `${t(`stage.${stage}`)}: ${number(counters[stage] || 0)}`).join(', ')}`;
@@ -142,8 +140,8 @@ export function graph(camera, status, recent) {
     const { x, y } = place(index);
     return s('g', { class: stuck ? 'node stuck' : 'node', 'data-node': id },
       s('rect', { x: x + 1, y: y + 1, width: WIDE - 2, height: TALL - 2, rx: 10 }),
-      label({ x: x + 12, y: y + 25, class: 'name' }, t(`node.${id}`)),
-      lines.map((line, at) => label({ x: x + 12, y: y + 46 + at * 19 }, line)));
+      s('text', { x: x + 12, y: y + 25, class: 'name' }, t(`node.${id}`)),
+      lines.map((line, at) => s('text', { x: x + 12, y: y + 46 + at * 19 }, line)));
   });
   const width = columns * (WIDE + GAP) - GAP;
   const height = Math.ceil(list.length / columns) * (TALL + GAP) - GAP;

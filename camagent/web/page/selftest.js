@@ -2,8 +2,8 @@
 
 import { blob, events, hasToken, send } from './api.js';
 import { byId, facts, fill, h, mark, refill, soft } from './dom.js';
-import { refusal } from './refusal.js';
-import { has, number, t } from './text.js';
+import { inEnglish, meaning, refusal } from './refusal.js';
+import { has, language, number, t } from './text.js';
 
 const STATUS = { healthy: 'pass', fault: 'fail', inconclusive: 'warn' };
 const parts = {};
@@ -50,7 +50,7 @@ async function run(camera) {
     for await (const event of events(job)) {
       if (event.state) parts.state.textContent = event.state;
       if (event.exhibit) pictures.push(event.exhibit);
-      if (event.refusal) fill(parts.report, refusal({ ...event.refusal, message: event.refusal.what }));
+      if (event.refusal) fill(parts.report, refusal(event.refusal));
       if (event.result) fill(parts.report, report(event.result), exhibits(pictures), await link(job));
     }
   } catch (error) {
@@ -63,7 +63,7 @@ async function run(camera) {
 
 // With a token a link cannot be opened: a new tab does not send it. Then the page is saved.
 async function link(job) {
-  const path = `/api/jobs/${job}/report`;
+  const path = `/api/jobs/${job}/report?lang=${language}`;
   if (!hasToken()) return h('p', {}, h('a', { href: path, target: '_blank', rel: 'noopener' }, t('test.page')));
   const url = URL.createObjectURL(await blob(path));
   return h('p', {}, h('a', { href: url, download: 'self-test.html' }, t('test.save')));
@@ -84,7 +84,7 @@ function cause(found) {
   return h('article', { class: 'box', 'data-cause': found.id },
     h('h3', {}, has(id) ? t(id) : found.id), has(id) ? soft(found.id) : null,
     found.alternatives.length ? soft(t('test.or', { others: found.alternatives.join(', ') })) : null,
-    h('p', { class: 'todo' }, h('b', {}, `${t('health.todo')} `), found.fix),
+    meaning(found.id), inEnglish(found.fix),
     h('p', { class: verified }, mark(verified), ` ${t(`test.fix.${found.fix_verified}`)}`),
     h('details', {}, h('summary', {}, t('test.evidence')), facts(Object.entries(found.evidence).map(([name, value]) => [name, typeof value === 'object' ? JSON.stringify(value) : String(value)]))),
     found.send.length ? soft(t('test.send', { items: found.send.join('; ') })) : null);
