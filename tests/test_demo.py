@@ -107,6 +107,39 @@ def test_ctrl_c_is_heeded_at_any_time_also_behind_a_shells_ampersand(scratch: Pa
         nothing_left(scratch, process.pid)
 
 
+def make(*words: str) -> list[str]:
+    """make, with this Python's commands instead of an environment that it would fill first."""
+    return ["make", "-f", str(ROOT / "Makefile"), "-o", f"{sys.prefix}/.installed", f"VENV={sys.prefix}", *words]
+
+
+def test_ctrl_c_at_make_demo_leaves_nothing_behind(scratch: Path) -> None:
+    left = ["git", "-C", str(ROOT), "status", "--short"]
+    before = subprocess.run(left, capture_output=True, check=True, timeout=60).stdout
+    with demo(scratch, started=lambda _: heeding(make("demo", "DEMO=--no-browser"))) as process:
+        page = told(process, r"page +http://127.0.0.1:(\d+)")
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["schema"] == "camagent.detections/1"
+        os.killpg(process.pid, signal.SIGINT)
+        rest, err = process.communicate(timeout=60)
+        assert "error[" not in err
+        assert {json.loads(line)["schema"] for line in rest.splitlines() if line.startswith("{")} <= {"camagent.detections/1"}
+        nothing_left(scratch, process.pid)
+        socket.create_server(("127.0.0.1", int(page))).close()
+    assert subprocess.run(left, capture_output=True, check=True, timeout=60).stdout == before
+
+
+def test_make_demo_draws_what_a_model_of_ones_own_sees(tmp_path: Path) -> None:
+    model, street = ROOT / "recipes/od_seg/od_seg.onnx", ROOT / "camagent/demo/files/street-day.jpg"
+    options = f"OPTIONS=--head od-seg --labels {ROOT}/recipes/od_seg/labels.txt --scale 0.00392157"
+    command = make("demo", f"MODEL={model}", f"INPUT={street}", options)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "6 car" in done.stdout
+    assert (tmp_path / "camagent-out" / "street-day.jpg").is_file()
+    done = subprocess.run(make("demo", "MODEL=x"), cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, "name something to look at" in done.stdout) == (2, True)
+
+
 def test_what_make_says_before_it_is_no_line_of_json() -> None:
     command = ["make", "--no-print-directory", "--dry-run", "VENV=nowhere", "demo"]
     lines = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True).stdout.splitlines()
