@@ -126,6 +126,8 @@ def _pictures(found: Inventory, tell: Callable[[int, int], None]) -> Iterator[Fi
             if first != path:
                 apart = first.parts[0] != path.parts[0] and len(path.parts) > 1
                 why = "a model is then tested on what it was trained on" if apart else "it counts twice"
+                if found.class_folders and first.parent.name != path.parent.name:
+                    why = f"is it {_quoted(first.parent.name)} or {_quoted(path.parent.name)}?"
                 yield _finding("PICTURE_DUPLICATE", path, f"is the same picture as {_name(first)}: {why}")
             yield from _size(found, path, (picture.shape[1], picture.shape[0]))
         tell(done, len(found.pictures))

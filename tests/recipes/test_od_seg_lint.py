@@ -126,6 +126,15 @@ def test_folders_named_for_their_class_are_looked_at_too(tmp_path: Path) -> None
     assert any("'metal'" in one.sentence for one in found)
 
 
+def test_a_picture_in_two_classes_is_asked_about(tmp_path: Path) -> None:
+    for number, place in enumerate(("paper", "glass")):
+        pictures.write(tmp_path / place / f"{number}.png", sample(number + 1).picture)
+    shutil.copy(tmp_path / "glass" / "1.png", tmp_path / "paper" / "9.png")
+    assert [one.sentence for one in lint(tmp_path)] == [
+        "paper/9.png is the same picture as glass/1.png: is it 'glass' or 'paper'?"
+    ]
+
+
 def test_the_command_lists_findings_and_ends_with_1(good: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["lint", str(good)]) == 0
     assert "nothing to mend" in capsys.readouterr().out
