@@ -46,7 +46,7 @@ help:
 $(VENV)/.installed: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "camagent needs Python 3.11 or 3.12: name one with make PYTHON=.."; exit 1; }
 	@.ci/make-venv "$(PYTHON)" "$(VENV)"
-	@echo "installing what camagent and its tests need into $(VENV), this once"
+	@echo "installing what camagent and its tests need into $(VENV), this once" >&2
 	@$(BIN)/pip install $$(test -t 1 || echo --quiet) --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 

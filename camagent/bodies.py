@@ -10,6 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from camagent.boxes import Box
 from camagent.commands import CommandAnswer
+from firmware_pkg.manifest import Task
 
 
 class Body(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,6 +166,7 @@ class HealthModel(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     backend: str
     signature: Literal["verified", "unsigned"]
+    task: Task  # of a map or of classes no filter takes anything away: their counters of objects stay 0
     warnings: tuple[str, ...] = ()  # versions of runtime, toolkit and driver that may not go together: a sentence each
 
 

@@ -45,6 +45,7 @@ class Cameras:
         self._owner = owner
         self._clock = clock
         self._surroundings = surroundings
+        self._names: tuple[str, ...] = ()  # in the configuration's order
         self._runners: dict[str, CameraRunner] = {}
         self._stopped: list[str] = []  # no configuration has said yet whether they are gone
         self._seqs: dict[str, int] = {}  # outlives a runner: (run, seq) is never used twice
@@ -59,6 +60,7 @@ class Cameras:
 
     def build(self, cameras: tuple[Camera, ...]) -> None:
         """Builds every camera, starts none. Raises ConfigError or InputError for one that cannot be built."""
+        self._names = tuple(camera.name for camera in cameras)
         for camera in cameras:
             self._add(camera)
 
@@ -80,19 +82,22 @@ class Cameras:
         for name, camera in wanted.items():
             if name not in self._runners:
                 self._add_and_start(camera)
+        self._names = tuple(wanted)
+        self._order()
         return gone
 
     def revive(self) -> None:
         """A camera of which a thread died starts anew after a moment, also one that could not; the others have gone on."""
         now = self._clock.monotonic()
         for broken in list(self._broken.values()):
-            if now >= broken.again_at:
-                self._add_and_start(broken.camera)
+            if now >= broken.again_at and self._add_and_start(broken.camera):
+                self._order()
         for name, runner in list(self._runners.items()):
             if runner.dead and now - self._died_at.setdefault(name, now) >= REVIVE_S:
                 self._drop(name)
                 if not self._add_and_start(runner.camera):
                     runner.publish_available(online=False)
+                self._order()
 
     def obey(self) -> None:
         """Turns the switches that commands asked for."""
@@ -206,6 +211,10 @@ class Cameras:
             return False
         self._broken.pop(camera.name, None)
         return True
+
+    def _order(self) -> None:
+        """As the configuration has them: one that started anew does not go to the end of what people see."""
+        self._runners = {name: self._runners[name] for name in self._names if name in self._runners}
 
     def _drop(self, name: str) -> None:
         self._runners.pop(name).stop()

@@ -16,7 +16,8 @@ def model_facts(loaded: Loaded) -> HealthModel:
     """The model that looks."""
     ref, steps = loaded.author.model, loaded.steps
     return HealthModel(
-        name=ref.name, version=ref.version, backend=steps.backend_name, signature=steps.signature, warnings=steps.warnings
+        name=ref.name, version=ref.version, backend=steps.backend_name, signature=steps.signature, task=steps.manifest.task,
+        warnings=steps.warnings,
     )  # fmt: skip
 
 

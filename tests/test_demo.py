@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,9 +25,11 @@ from camagent import cli
 from camagent.cli.demo_stage import reserved
 from camagent.demo.faults import FAULTS
 from camagent.selftest.causes import CAUSES
-from tests.support.interrupt import heeding
+from tests.support.interrupt import heeding, ignoring
+from tests.test_contracts import ROOT
 
 START_S = 60.0
+Started = Callable[[Sequence[str]], list[str]]
 QUICK = ("scale-missing", "threshold-too-high", "mqtt-auth-refused")
 
 
@@ -39,9 +41,9 @@ def scratch() -> Iterator[Path]:
 
 
 @contextmanager
-def demo(scratch: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+def demo(scratch: Path, *options: str, started: Started = heeding) -> Iterator[subprocess.Popen[str]]:
     """In a process group of its own, as a shell's job is."""
-    command = heeding([sys.executable, "-m", "camagent", "demo", *options])
+    command = started([sys.executable, "-m", "camagent", "demo", *options])
     environment = {**os.environ, "TMPDIR": str(scratch), "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
@@ -91,6 +93,59 @@ def test_in_a_pipe_each_message_is_a_line_and_ctrl_c_leaves_nothing_behind(scrat
         process.stdout.read()
         assert process.wait(30) == 130
         nothing_left(scratch, process.pid)
+
+
+@pytest.mark.parametrize("said", [r"\$ (camagent key)", r"\$ (camagent bundle create)", r"why +(camagent selftest)"])
+@pytest.mark.parametrize("started", [heeding, ignoring])
+def test_ctrl_c_is_heeded_at_any_time_also_behind_a_shells_ampersand(scratch: Path, started: Started, said: str) -> None:
+    with demo(scratch, started=started) as process:
+        told(process, said)
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+        assert process.returncode == 130, err
+        assert "error[" not in err
+        nothing_left(scratch, process.pid)
+
+
+def make(*words: str) -> list[str]:
+    """make, with this Python's commands instead of an environment that it would fill first."""
+    return ["make", "-f", str(ROOT / "Makefile"), "-o", f"{sys.prefix}/.installed", f"VENV={sys.prefix}", *words]
+
+
+def test_ctrl_c_at_make_demo_leaves_nothing_behind(scratch: Path) -> None:
+    left = ["git", "-C", str(ROOT), "status", "--short"]
+    before = subprocess.run(left, capture_output=True, check=True, timeout=60).stdout
+    with demo(scratch, started=lambda _: heeding(make("demo", "DEMO=--no-browser"))) as process:
+        page = told(process, r"page +http://127.0.0.1:(\d+)")
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["schema"] == "camagent.detections/1"
+        os.killpg(process.pid, signal.SIGINT)
+        rest, err = process.communicate(timeout=60)
+        assert "error[" not in err
+        assert {json.loads(line)["schema"] for line in rest.splitlines() if line.startswith("{")} <= {"camagent.detections/1"}
+        nothing_left(scratch, process.pid)
+        socket.create_server(("127.0.0.1", int(page))).close()
+    assert subprocess.run(left, capture_output=True, check=True, timeout=60).stdout == before
+
+
+def test_make_demo_draws_what_a_model_of_ones_own_sees(tmp_path: Path) -> None:
+    model, street = ROOT / "recipes/od_seg/od_seg.onnx", ROOT / "camagent/demo/files/street-day.jpg"
+    options = f"OPTIONS=--head od-seg --labels {ROOT}/recipes/od_seg/labels.txt --scale 0.00392157"
+    command = make("demo", f"MODEL={model}", f"INPUT={street}", options)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "6 car" in done.stdout
+    assert (tmp_path / "camagent-out" / "street-day.jpg").is_file()
+    done = subprocess.run(make("demo", "MODEL=x"), cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, "name something to look at" in done.stdout) == (2, True)
+
+
+def test_what_make_says_before_it_is_no_line_of_json() -> None:
+    command = ["make", "--no-print-directory", "--dry-run", "VENV=nowhere", "demo"]
+    lines = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True).stdout.splitlines()
+    said = [line for line in lines if line.startswith("echo")]
+    assert said
+    assert all(line.endswith(">&2") for line in said)
 
 
 def test_it_ends_by_itself(scratch: Path) -> None:

@@ -210,7 +210,7 @@ def rendered(template: str, payload: bytes) -> str:
 
 
 def health(**changes: Any) -> bytes:
-    model = HealthModel(name="fastestdet", version="1.0.0", backend="onnx", signature="verified")
+    model = HealthModel(name="fastestdet", version="1.0.0", backend="onnx", signature="verified", task="detect")
     facts: dict[str, Any] = {
         "schema": "camagent.camera-health/1", "time": 0.0, "agent": "a", "camera": "front", "run": 1, "state": "running",
         "reason": None, "detail": None, "counters": {}, "score_max": None, "frame_age": None, "fps": 9.97, "reconnects": 0,

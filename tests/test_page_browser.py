@@ -20,7 +20,7 @@ from tests.test_page_desk import Page as Client
 from tests.test_page_routes import until
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Dialog, Page
 
 TOKEN = "correct-horse-battery-staple"
 
@@ -138,6 +138,7 @@ def test_the_self_test_of_a_broken_camera_names_the_cause(browser: Browser, site
         causes = [item.get_attribute("data-cause") for item in page.locator("#report [data-cause]").all()]
         assert causes[0] == "stream-unreachable"
         assert "What to do" in page.locator("#report [data-cause]").first.inner_text()
+        page.locator("#report [data-cause]", has_text="refuses the connection, denies the login").wait_for()
         with page.context.expect_page() as other:
             page.get_by_role("link", name="Open the whole report").click()
         report = other.value
@@ -197,8 +198,46 @@ def test_a_zone_is_drawn_by_keyboard_alone_and_copied_as_toml(browser: Browser, 
         page.get_by_label("Name").fill("a b")
         page.click("#edit-save")
         page.get_by_role("alert", name="").filter(has_text="cannot be").wait_for()
-        page.get_by_role("button", name="Close", exact=True).click()
+        page.get_by_role("button", name="Discard changes").click()
         assert page.locator("#stage [data-shape]").count() == 0
+
+
+def test_what_is_drawn_is_not_lost_unasked_and_enter_is_also_that_of_other_buttons(browser: Browser, site: Agent) -> None:
+    with opened(browser, url(site)) as page:
+        page.click("#edit-open")
+        page.click("#edit-zone")
+        page.get_by_role("button", name="Close", exact=True).press("Enter")
+        page.locator("#edit-open").wait_for()
+        assert page.locator("#stage [data-shape]").count() == 0, "no rectangle: Close was meant"
+        page.click("#edit-open")
+        page.click("#edit-mask")
+        page.keyboard.press("Enter")
+        asked: list[str] = []
+
+        def answer(dialog: Dialog) -> None:
+            asked.append(dialog.message)
+            dialog.dismiss()
+
+        page.once("dialog", answer)
+        page.click('[data-camera="broken"]')
+        assert page.locator("#stage [data-shape]").count() == 1
+        assert "not saved" in asked[0]
+        page.get_by_role("button", name="Discard changes").click()
+        page.click('[data-camera="broken"]')
+        page.locator('#health [data-reason="stream-unreachable"]').wait_for()
+        assert len(asked) == 1
+
+
+def test_the_focus_stays_where_something_was_saved(browser: Browser, site: Agent) -> None:
+    with opened(browser, url(site)) as page:
+        seen(page, lambda items: len(items) == 2)
+        page.click("#edit-open")
+        page.get_by_role("checkbox", name="red").check()
+        page.locator("#edit-save").press("Enter")
+        page.locator("#edit-state", has_text="in force").wait_for()
+        assert page.locator("#edit-save").evaluate("element => element === document.activeElement")
+        page.get_by_role("button", name="Back to camagent.toml").click()
+        seen(page, lambda items: len(items) == 2)
 
 
 def test_a_label_is_filtered_away_by_keyboard_and_the_counts_follow(browser: Browser, site: Agent) -> None:
@@ -308,6 +347,16 @@ def test_a_chinese_browser_gets_the_page_in_chinese_on_a_phone_too_and_may_switc
             box = button.bounding_box()
             assert box is not None
             assert box["height"] < 60, f"{button.inner_text()}: in one line"
+        page.set_input_files("#bundle-file", {"name": "x.cambundle", "mimeType": "", "buffer": b"hello"})
+        refusal = page.locator('#bundle-end [data-code="BUNDLE_TRUNCATED"]')
+        page.locator("#bundle-end", has_text="模型包不完整").wait_for()
+        assert "怎么办： 与原文件比较长度后重新传输" in refusal.inner_text()
+        assert refusal.locator("[lang=en]").count() == 1, "the agent's own sentence"
+        page.click("#test-go")
+        page.locator("#report [data-cause]", has_text="摄像机拒绝连接").wait_for(timeout=180_000)
+        with page.context.expect_page() as other:
+            page.locator('#report a[target="_blank"]').click()
+        assert other.value.locator("html").get_attribute("lang") == "zh-CN"
         page.get_by_label("语言").select_option("en")
         page.locator("#health", has_text="Check address").wait_for()
         assert page.locator("html").get_attribute("lang") == "en"
@@ -389,4 +438,9 @@ def test_a_classification_and_what_is_hostile_in_a_name(browser: Browser, tmp_pa
             page.set_input_files("#try-file", picture)
             page.locator("#seen td", has_text=nasty).wait_for()
             assert page.locator("img[src='x']").count() == 0
+            page.locator("#funnel-verdict", has_text="goes out whole").wait_for()
+            assert page.locator("#funnel .lost, #graph .stuck").count() == 0, "classes pass no filter of objects"
+            page.click('[data-camera="front"]')
+            seen(page, lambda items: {item["label"] for item in items} == {"red", "blue"})
+            assert page.locator("#seen").inner_text() == "", "what the other camera's model saw"
     broker.stop()

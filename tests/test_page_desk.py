@@ -253,6 +253,23 @@ def test_a_zone_takes_effect_is_kept_and_goes_back(page: Page, agent: Agent) -> 
     assert '"event": "overlay"' in audit
 
 
+def test_a_camera_that_starts_anew_keeps_its_place(page: Page) -> None:
+    def names() -> list[str]:
+        return [body["camera"] for body in page.get("/api/status")["cameras"]]
+
+    before = names()
+    assert before[0] == "front"
+    assert page.save({"filter": {"min_score": 0.3}})[0] == 200
+    page.wait(lambda body: body["state"] == "running")
+    assert names() == before
+    assert page.save({"filter": {"min_score": None}})[0] == 200
+
+
+@pytest.mark.parametrize(("name", "task"), [("front", "detect"), ("colour", "classify"), ("ground", "segment")])
+def test_health_says_what_the_model_is_for(page: Page, name: str, task: str) -> None:
+    assert page.wait(lambda body: body["model"], name)["model"]["task"] == task
+
+
 def test_only_labels_that_the_model_has_can_be_wanted(page: Page, agent: Agent) -> None:
     page.wait(lambda body: body["state"] == "running")
     assert page.get("/api/cameras/front/areas")["labels"] == ["red", "blue"]

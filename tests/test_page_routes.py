@@ -16,9 +16,12 @@ import cv2
 import numpy as np
 import pytest
 
+from camagent.language import chinese
 from camagent.overlay import BYTES
+from camagent.selftest.meanings import MEANINGS
 from camagent.web import live
 from camagent.web.page import POLICY, files
+from camagent.web.words import words_of
 from firmware_pkg.limits import PICTURE_BYTES
 from tests import test_metrics
 from tests.support.desk import FakeDesk, Feeding
@@ -143,6 +146,18 @@ def test_nothing_but_its_files_is_served(api: Api, name: str) -> None:
     assert refused(api, api.head("POST", "/page/main.js", "X-Camagent: 1", "Connection: close")) == (405, "METHOD_NOT_ALLOWED")
 
 
+def test_what_a_code_means_is_told_in_the_language_of_the_page(api: Api) -> None:
+    known = chinese().catalogue
+    assert known is not None
+    for code in (*known.errors, *known.causes, *known.reasons):
+        assert api.ask("GET", f"/page/words/zh-CN/{code}").json == words_of(code, "zh-CN")
+        assert set(words_of(code, "zh-CN")) == {"means", "fix"}, code
+    for cause, sentence in MEANINGS.items():
+        assert words_of(cause, "en") == {"means": sentence}
+    for strange in ("en/NO_SUCH_CODE", "zh-CN/NO_SUCH_CODE", "xx/SIZE_LIMIT", f"zh-CN/{'a' * 300}", "zh-CN/%00"):
+        assert api.ask("GET", f"/page/words/{strange}").json == {}, strange
+
+
 # -- who may ------------------------------------------------------------------------------------------------------------------
 
 
@@ -150,7 +165,7 @@ def test_what_shows_the_scene_needs_the_token_and_the_page_does_not(tmp_path: Pa
     path, right = token_file(tmp_path)
     closed = ("/metrics", "/api/cameras/front/live", "/api/cameras/front/areas", "/api/jobs/x/report", "/api/status")
     with serving(Reporting(), desk=DESK, token_file=path) as api:
-        for open_path in ("/", "/page/main.js", "/healthz"):
+        for open_path in ("/", "/page/main.js", "/page/words/zh-CN/SIZE_LIMIT", "/healthz"):
             assert api.ask("GET", open_path).status == 200
         for wanted in closed:
             answer = api.ask("GET", wanted)
@@ -166,7 +181,7 @@ def test_what_shows_the_scene_needs_the_token_and_the_page_does_not(tmp_path: Pa
 
 
 def test_no_name_but_ours_reaches_a_new_route(api: Api) -> None:
-    for path in ("/", "/page/main.js", "/metrics", "/api/cameras/front/live", "/api/cameras/front/areas"):
+    for path in ("/", "/page/main.js", "/page/words/en/x", "/metrics", "/api/cameras/front/live", "/api/cameras/front/areas"):
         data = f"GET {path} HTTP/1.1\r\nHost: evil.example:{api.port}\r\nConnection: close\r\n\r\n".encode()
         assert refused(api, data) == (421, "HOST_UNKNOWN")
 

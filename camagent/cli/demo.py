@@ -43,7 +43,7 @@ def command(seconds: float | None, no_browser: bool, broken: str | None, url: st
         return
     plan = FAULTS[broken].plan if broken else Plan()
     with ExitStack() as stack:
-        stack.enter_context(_ended_by_sigterm())
+        stack.enter_context(_ended_by_signals())
         stack.enter_context(_quietly())
         _play(stack, plan, broken, url, seconds, browse=not no_browser)
 
@@ -114,18 +114,19 @@ def _quietly() -> Iterator[None]:
 
 
 @contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """As Ctrl-C: everything is put away."""
+def _ended_by_signals() -> Iterator[None]:
+    """All is put away, also where a shell's `&` has had Ctrl-C ignored: the agent heeds it in any case."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         del number, frame
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _broker(stack: ExitStack, folder: Path, plan: Plan) -> str:

@@ -142,12 +142,14 @@ def _files() -> Iterator[Path]:
 
 
 def _run(command: Sequence[str], tell: Tell, *, may_disagree: bool = False) -> None:
-    from camagent.cli import EXIT_FINDING, run
+    from camagent.cli import EXIT_FINDING, INTERRUPTED, run
 
     tell(shown(command))
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         code = run(command)
+    if code == INTERRUPTED:
+        raise KeyboardInterrupt
     if code and not (may_disagree and code == EXIT_FINDING):
         raise DemoFailed(
             f"the demo cannot be set up: {shown(command[:2])} ended with {code}",

@@ -27,6 +27,7 @@ from camagent.web.guard import body_length, judge
 from camagent.web.page import Page
 from camagent.web.refusals import MethodNotAllowed, NotFound, QueryInvalid, status_of
 from camagent.web.upload import EarlyAnswer, Pipe, pump, read_whole, too_slow
+from camagent.web.words import tongue_of
 from firmware_pkg.limits import BUNDLE_BYTES
 
 ANSWER_S = 10.0  # a rollback is answered with its result when it takes no longer, else with its job
@@ -45,6 +46,7 @@ def build(service: Service, jobs: Jobs, rules: Rules, desk: CameraDesk) -> Starl
         routes=[
             Route("/", page.index, methods=["GET"]),
             Route("/page/{name}", page.file, methods=["GET"]),
+            Route("/page/words/{tag}/{code}", page.words, methods=["GET"]),
             Route("/healthz", _healthz, methods=["GET"]),
             Route("/metrics", cameras.metrics, methods=["GET"]),
             Route("/api/status", api.status, methods=["GET"]),
@@ -119,7 +121,8 @@ class _Api:
         receiver = wire.Receiver()
         for event in events:
             receiver.take(event)
-        made = await self._ask(lambda: html.page(receiver.report()))
+        tongue = tongue_of(request.query_params.get("lang", ""))
+        made = await self._ask(lambda: html.page(receiver.report(), tongue=tongue))
         return Response(made, media_type="text/html; charset=utf-8", headers={"content-security-policy": html.POLICY})
 
     async def trust(self, request: Request) -> Response:

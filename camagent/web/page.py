@@ -7,9 +7,10 @@ from importlib import resources
 from types import MappingProxyType
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from camagent.web.refusals import NotFound
+from camagent.web.words import words_of
 
 # 'self' and nothing else: no script or style in the page, nothing from elsewhere, no frame around it
 POLICY = (
@@ -31,7 +32,7 @@ def files() -> Mapping[str, bytes]:
 
 
 class Page:
-    """`/` and `/page/NAME`."""
+    """`/`, `/page/NAME` and `/page/words/TAG/CODE`."""
 
     def __init__(self, served: Mapping[str, bytes] | None = None) -> None:
         """Reads the files once: some tens of kilobytes."""
@@ -45,6 +46,11 @@ class Page:
     async def file(self, request: Request) -> Response:
         """What the page consists of."""
         return self._answer(request.path_params["name"])
+
+    async def words(self, request: Request) -> Response:
+        """What a code means; `{}` for one that has no words in this language."""
+        asked = request.path_params
+        return JSONResponse(words_of(asked["code"], asked["tag"]), headers=_HEADERS)
 
     def _answer(self, name: str) -> Response:
         data = self._files.get(name)

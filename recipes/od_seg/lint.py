@@ -126,6 +126,8 @@ def _pictures(found: Inventory, tell: Callable[[int, int], None]) -> Iterator[Fi
             if first != path:
                 apart = first.parts[0] != path.parts[0] and len(path.parts) > 1
                 why = "a model is then tested on what it was trained on" if apart else "it counts twice"
+                if found.class_folders and first.parent.name != path.parent.name:
+                    why = f"is it {_quoted(first.parent.name)} or {_quoted(path.parent.name)}?"
                 yield _finding("PICTURE_DUPLICATE", path, f"is the same picture as {_name(first)}: {why}")
             yield from _size(found, path, (picture.shape[1], picture.shape[0]))
         tell(done, len(found.pictures))
@@ -232,7 +234,8 @@ def _folders(found: Inventory) -> Iterator[Finding]:
     elif listed:
         for split, classes in sorted(splits.items()):
             if set(listed) != classes:
-                yield Finding("CLASS_COUNT", split, _differ(f"{LABELS} has", listed, "the folders are", tuple(sorted(classes))))
+                folders = f"the folders of {printable(split)} are" if deep else "the folders are"
+                yield Finding("CLASS_COUNT", split, _differ(f"{LABELS} has", listed, folders, tuple(sorted(classes))))
 
 
 def _splits(classes: Mapping[str, set[str]]) -> Iterator[Finding]:
@@ -241,7 +244,9 @@ def _splits(classes: Mapping[str, set[str]]) -> Iterator[Finding]:
     for split, mine in sorted(classes.items()):
         if len(classes) > 1 and mine != everything:
             missing = ", ".join(_quoted(name) for name in sorted(everything - mine)[:_SHOWN])
-            yield Finding("CLASS_COUNT", split, f"has {len(mine)} classes of {len(everything)}: {missing} missing")
+            yield Finding(
+                "CLASS_COUNT", split, f"{printable(split)} has {len(mine)} classes of {len(everything)}: {missing} missing"
+            )
 
 
 def _differ(what: str, one: Iterable[str], other_what: str, other: Iterable[str]) -> str:

@@ -45,13 +45,38 @@ BEHIND_A_CACHE = Elsewhere(
 )
 README = Same("README.md")
 DRAWN = (Drawing(),)
-REAL_TOOLKIT = Elsewhere(
-    "it needs Rockchip's converter, 1.5 GB; `python -m bench.quantization` runs these commands and writes the page",
-    (
-        "tests/test_real_rknn_toolkit.py::test_int8_faces_through_infer_lie_within_the_stated_distance",
-        "tests/test_model_compare.py::test_through_the_simulator_side_by_side",
-    ),
+
+
+def quantized(name: str, create: str, before: tuple[str, ...] = (), after: tuple[str, ...] = ()) -> Elsewhere:
+    convert = f"camagent model convert {name}.onnx --from {name}.cambundle --target rk3568 --quantize int8 --calibration"
+    others = "normal.rknnsim kl_divergence.rknnsim int8.onnx"
+    return Elsewhere(
+        "it needs Rockchip's converter, 1.5 GB; `python -m bench.quantization` runs these commands and writes the page",
+        (
+            "tests/test_real_rknn_toolkit.py::test_int8_faces_through_infer_lie_within_the_stated_distance",
+            "tests/test_model_compare.py::test_through_the_simulator_side_by_side",
+        ),
+        (
+            *before,
+            f"camagent bundle create {name}.onnx --version 1.0.0 {create} -o {name}.cambundle",
+            f"{convert} calibration/ --algorithm normal -o normal.rknn --simulator normal.rknnsim",
+            f"{convert} calibration/ --algorithm kl_divergence -o kl_divergence.rknn --simulator kl_divergence.rknnsim",
+            f"camagent model compare {name}.cambundle {others} --images pictures/ --png {name}.png",
+            *after,
+        ),
+    )
+
+
+FACES = (
+    "--name ultraface --head ultraface --labels face.txt --mean 127,127,127 --std 128,128,128 --resize stretch --min-score 0.7"
 )
+EIGHTY = "--name fastestdet --head fastestdet --labels coco80 --color bgr --scale 0.00392157 --resize stretch --min-score 0.65"
+BOTH = (
+    f"camagent bundle create fastestdet.onnx normal.rknnsim --version 1.1.0 {EIGHTY} -o both.cambundle",
+    "camagent infer both.cambundle pictures/bus.jpg --backend onnx --out seen",
+    "camagent infer both.cambundle pictures/bus.jpg --backend rknn-sim --out seen",
+)
+PADLESS = ("camagent model optimize FastestDet.onnx --passes fold-pad --rounds 0 -o fastestdet.onnx",)
 
 
 def trained(test: str, *commands: str) -> Elsewhere:
@@ -247,8 +272,8 @@ WAYS: Mapping[str, Page] = {
     "docs/quantization.md": Page(
         {
             "Eight bits": (Play(models.converted),),
-            "Faces: UltraFace": (REAL_TOOLKIT,),
-            "Eighty classes: FastestDet": (REAL_TOOLKIT,),
+            "Faces: UltraFace": (quantized("ultraface", FACES),),
+            "Eighty classes: FastestDet": (quantized("fastestdet", EIGHTY, PADLESS, BOTH),),
         }
     ),
     "docs/refusals.md": Page(

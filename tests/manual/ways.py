@@ -181,7 +181,7 @@ class Untried:
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """Not run here: `why`, and the tests that do it. They read the page, or were looked at with these `commands`."""
+    """Not run here: `why`, and the tests that do it. Their files name the page, or were looked at with these `commands`."""
 
     why: str
     tests: tuple[str, ...]
@@ -189,9 +189,12 @@ class Elsewhere:
     full: float = 0
 
     def play(self, block: Block, desk: Desk) -> None:
+        reads = False
         for test in self.tests:
             file, _, name = test.partition("::")
             text = (ROOT / file).read_text("utf-8")
+            reads = reads or Path(block.page).name in text
             assert re.search(rf"^(async )?def {name}\(", text, re.MULTILINE), f"{block}: {file} has no test {name}"
+        assert reads or self.commands, f"{block}: none of {self.tests} reads {block.page}: say which commands they run"
         known = list(self.commands) or commands(block.text)
         assert commands(block.text) == known, f"{block} has changed: do {self.tests} still show it?"

@@ -64,7 +64,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "labels.txt": (lambda f: (f / "labels.txt").write_text("car\nperson\n"), "CLASS_COUNT", "2 classes, dataset.toml has 3"),
     "order": (lambda f: (f / "labels.txt").write_text("person\ncar\nroad\n"), "CLASS_COUNT", "another order"),
     "split": (lambda f: change(f / "val" / "2.json", "shapes", json.loads((f / "val" / "2.json").read_text())["shapes"][:2]),
-              "CLASS_COUNT", "'person' missing"),
+              "CLASS_COUNT", "val has 2 classes of 3: 'person' missing"),
     "typo": (lambda f: relabel(f, "person", "preson", "train/1.json"), "LABEL_UNKNOWN", "is 'person' meant?"),
     "never used": (lambda f: relabel(f, "person", "car"), "LABEL_UNUSED", "'person'"),
     "config": (lambda f: (f / "dataset.toml").write_text("boxes = ["), "CONFIG_INVALID", "no list of classes"),
@@ -121,8 +121,18 @@ def test_folders_named_for_their_class_are_looked_at_too(tmp_path: Path) -> None
     (tmp_path / "labels.txt").write_text("paper\nglass\nmetal\n")
     found = lint(tmp_path)
     assert [one.code for one in found] == ["CLASS_COUNT", "CLASS_COUNT", "CLASS_COUNT", "STRAY_FOLDER"]
-    assert any("'glass' missing" in one.sentence for one in found)
+    assert any(one.sentence == "val has 1 classes of 2: 'glass' missing" for one in found)
+    assert any("the folders of train are 2; only in one of them: 'metal'" in one.sentence for one in found)
     assert any("'metal'" in one.sentence for one in found)
+
+
+def test_a_picture_in_two_classes_is_asked_about(tmp_path: Path) -> None:
+    for number, place in enumerate(("paper", "glass")):
+        pictures.write(tmp_path / place / f"{number}.png", sample(number + 1).picture)
+    shutil.copy(tmp_path / "glass" / "1.png", tmp_path / "paper" / "9.png")
+    assert [one.sentence for one in lint(tmp_path)] == [
+        "paper/9.png is the same picture as glass/1.png: is it 'glass' or 'paper'?"
+    ]
 
 
 def test_the_command_lists_findings_and_ends_with_1(good: Path, capsys: pytest.CaptureFixture[str]) -> None:

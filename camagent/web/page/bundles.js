@@ -1,7 +1,7 @@
 // Bundles: upload with the checklist that the camera goes through, what is stored, activate, roll back.
 
 import { events, send, upload } from './api.js';
-import { byId, fill, h, refill } from './dom.js';
+import { byId, fill, h, refill, soft } from './dom.js';
 import { refusal, step } from './refusal.js';
 import { number, t } from './text.js';
 
@@ -58,7 +58,7 @@ async function follow(job) {
     if (event.step) parts.list.append(step(event.step));
     if (event.state) parts.state.textContent = t(`bundles.state.${event.state}`);
     if (event.progress && event.progress.of) parts.bar.value = event.progress.done / event.progress.of;
-    if (event.refusal) fill(parts.end, refusal({ ...event.refusal, message: event.refusal.what }));
+    if (event.refusal) fill(parts.end, refusal(event.refusal));
     if (event.result) fill(parts.end, accepted(event.result));
   }
 }
@@ -91,18 +91,19 @@ export function update(status) {
   const now = JSON.stringify(bundles.map(([name, slots]) => [name, { ...slots, progress: null }]));
   if (now === told) return; // the buttons keep their focus
   told = now;
-  if (!bundles.length) return refill(parts.stored, h('p', { class: 'soft' }, t('bundles.none')));
+  if (!bundles.length) return refill(parts.stored, soft(t('bundles.none')));
   fill(parts.stored, bundles.map(([name, slots]) => stored(name, slots)));
 }
 
 function stored(name, slots) {
+  const slot = (version) => ['trial', 'current', 'previous'].find((one) => slots[one] === version);
   const versions = slots.stored.map((version) =>
-    h('li', {}, h('b', {}, version), version === slots.trial ? ` ${t('slot.trial')}` : version === slots.current ? ` ${t('slot.current')}` : version === slots.previous ? ` ${t('slot.previous')}` : '',
+    h('li', {}, h('b', {}, version), slot(version) ? ` ${t(`slot.${slot(version)}`)}` : '',
       version === slots.current ? null : h('button', { click: activate(name, version), 'aria-label': t('bundles.activate-this', { name, version }) }, t('bundles.activate'))));
   const last = slots.last_refusal;
   return h('div', { class: 'stored' }, h('h3', {}, name),
     versions.length ? h('ul', { class: 'versions' }, versions) : null,
     slots.previous ? h('button', { click: rollback(name), 'aria-label': t('bundles.rollback-this', { name }) }, t('bundles.rollback')) : null,
     slots.waiting ? h('p', { class: 'warn' }, slots.waiting) : null,
-    last ? h('details', {}, h('summary', {}, t('bundles.refused', { version: last.version })), h('p', {}, h('b', {}, last.code), ` ${last.what}`), h('p', { class: 'todo' }, last.fix)) : null);
+    last ? h('details', {}, h('summary', {}, t('bundles.refused', { version: last.version })), refusal(last)) : null);
 }

@@ -1,6 +1,6 @@
 // The stage funnel, the time per frame, the running pipeline: SVG from one camera's health.
 
-import { byId, h, refill, s } from './dom.js';
+import { byId, h, refill, s, soft } from './dom.js';
 import { number, t } from './text.js';
 
 export const STAGES = ['candidates', 'scored', 'kept_by_nms', 'kept_by_label', 'kept_by_area', 'kept_by_zone', 'tracked', 'published'];
@@ -36,17 +36,20 @@ export class History {
   }
 }
 
-const label = (attributes, text) => s('text', attributes, text);
-
 // The first stage behind which nothing is left although something came.
 export function lostAt(counters) {
   const upto = STAGES.filter((stage) => !BESIDE.includes(stage));
   return upto.find((stage, index) => index > 0 && counters[stage] === 0 && counters[upto[index - 1]] > 0);
 }
 
-export function funnel({ counters, seconds }) {
+// Maps and classes go out whole: their objects' counters stay 0, and nothing is lost.
+const sifts = ({ model }) => !model || model.task.startsWith('detect');
+
+export function funnel(camera, { counters, seconds }) {
   const box = byId('funnel');
-  if (!counters.inferred) return refill(box, h('p', { class: 'soft' }, t('funnel.nothing')));
+  if (!counters.inferred) return refill(box, soft(t('funnel.nothing')));
+  const when = t(seconds ? 'funnel.recent' : 'funnel.all', { seconds: number(seconds), frames: number(counters.inferred) });
+  if (!sifts(camera)) return refill(box, h('p', { class: 'soft', id: 'funnel-verdict' }, t('funnel.whole')), soft(when));
   const lost = lostAt(counters);
   const most = Math.max(1, ...STAGES.map((stage) => counters[stage] || 0));
   const all = Math.min(720, box.clientWidth || 600);
@@ -59,24 +62,23 @@ export function funnel({ counters, seconds }) {
     const y = index * row;
     const kind = stage === lost ? 'lost' : value ? 'full' : 'none';
     return s('g', { class: kind, 'data-stage': stage, 'data-value': value },
-      label({ x: 0, y: y + (narrow ? 17 : 21) }, t(`stage.${stage}`)),
+      s('text', { x: 0, y: y + (narrow ? 17 : 21) }, t(`stage.${stage}`)),
       s('rect', { x: left, y: y + top, width: long, height: 20, rx: 4, class: 'track' }),
       s('rect', { x: left, y: y + top, width, height: 20, rx: 4, class: 'bar' }),
-      label({ x: all, y: y + (narrow ? 17 : 21), 'text-anchor': 'end', class: 'value' }, number(value)));
+      s('text', { x: all, y: y + (narrow ? 17 : 21), 'text-anchor': 'end', class: 'value' }, number(value)));
   });
-  const when = seconds ? t('funnel.recent', { seconds: number(seconds), frames: number(counters.inferred) }) : t('funnel.all', { frames: number(counters.inferred) });
   const verdict = lost ? t('funnel.lost', { stage: t(`stage.${lost}`) }) : counters.kept_by_zone ? t('funnel.through') : t('funnel.none');
   const alt = `${verdict} ${STAGES.map((stage) => `${t(`stage.${stage}`)}: ${number(counters[stage] || 0)}`).join(', ')}`;
   return refill(box,
     h('p', { class: lost ? 'fail' : 'soft', id: 'funnel-verdict' }, verdict),
     s('svg', { viewBox: `0 0 ${all} ${STAGES.length * row}`, width: all, height: STAGES.length * row, role: 'img', 'aria-label': alt, class: 'chart funnel' }, rows),
-    h('p', { class: 'soft' }, `${when} ${t('funnel.log')}`));
+    soft(`${when} ${t('funnel.log')}`));
 }
 
 export function latency(camera) {
   const box = byId('latency');
   const spent = camera.latency_ms;
-  if (!spent || spent.total === undefined) return refill(box, h('p', { class: 'soft' }, t('latency.nothing')));
+  if (!spent || spent.total === undefined) return refill(box, soft(t('latency.nothing')));
   const sum = STEPS.reduce((before, step) => before + spent[step], 0);
   let x = 0;
   const bars = STEPS.map((step) => {
@@ -89,7 +91,7 @@ export function latency(camera) {
   return refill(box,
     s('svg', { viewBox: '0 0 600 26', preserveAspectRatio: 'none', class: 'chart split', 'aria-hidden': 'true' }, bars),
     h('ul', { class: 'legend' }, rows),
-    h('p', { class: 'soft' }, t('latency.total', { total: number(spent.total, 1) })));
+    soft(t('latency.total', { total: number(spent.total, 1) })));
 }
 
 const rate = (counters, seconds, name) => (seconds ? t('graph.rate', { rate: number(counters[name] / seconds, 1) }) : number(counters[name]));
@@ -105,7 +107,7 @@ function nodes(camera, status, { counters, seconds }) {
     ['preprocess', [ms('preprocess')], false],
     ['model', [camera.model ? camera.model.backend : '–', ms('infer')], !camera.model],
     ['head', [t('graph.score', { score: camera.score_max === null ? '–' : number(camera.score_max, 2) }), ms('postprocess')], false],
-    ['filters', [t('graph.kept', { kept: number(counters.kept_by_zone), of: number(counters.kept_by_nms) })], counters.kept_by_nms > 0 && !counters.kept_by_zone],
+    ['filters', [sifts(camera) ? t('graph.kept', { kept: number(counters.kept_by_zone), of: number(counters.kept_by_nms) }) : '–'], counters.kept_by_nms > 0 && !counters.kept_by_zone],
     ['outbox', [t('graph.open', { open: number((status.agent.outbox || {}).messages || 0) })], Boolean((status.agent.outbox || {}).problem)],
     ['broker', [t(`mqtt.${mqtt.state}`), rate(counters, seconds, 'acknowledged')], mqtt.state !== 'connected'],
   ];
@@ -138,8 +140,8 @@ export function graph(camera, status, recent) {
     const { x, y } = place(index);
     return s('g', { class: stuck ? 'node stuck' : 'node', 'data-node': id },
       s('rect', { x: x + 1, y: y + 1, width: WIDE - 2, height: TALL - 2, rx: 10 }),
-      label({ x: x + 12, y: y + 25, class: 'name' }, t(`node.${id}`)),
-      lines.map((line, at) => label({ x: x + 12, y: y + 46 + at * 19 }, line)));
+      s('text', { x: x + 12, y: y + 25, class: 'name' }, t(`node.${id}`)),
+      lines.map((line, at) => s('text', { x: x + 12, y: y + 46 + at * 19 }, line)));
   });
   const width = columns * (WIDE + GAP) - GAP;
   const height = Math.ceil(list.length / columns) * (TALL + GAP) - GAP;

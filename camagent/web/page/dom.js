@@ -1,5 +1,7 @@
 // Elements from data. Text is always text: nothing here parses markup, and the page's policy forbids it.
 
+import { t } from './text.js';
+
 const said = (value) => value !== null && value !== undefined && value !== '';
 const flat = (children) => children.flat(Infinity).filter(said);
 const SVG = 'http://www.w3.org/2000/svg';
@@ -17,6 +19,8 @@ function put(element, attributes, children) {
 
 export const h = (tag, attributes, ...children) => put(document.createElement(tag), attributes, children);
 export const s = (tag, attributes, ...children) => put(document.createElementNS(SVG, tag), attributes, children);
+export const soft = (...words) => h('p', { class: 'soft' }, words);
+export const todo = (fix) => h('p', { class: 'todo' }, h('b', {}, `${t('health.todo')} `), fix);
 export const byId = (id) => document.getElementById(id);
 
 export function fill(element, ...children) {

@@ -1,7 +1,7 @@
 // Zones and privacy masks, drawn on the live picture: by mouse, finger or keyboard. Saved to the agent's overlay file.
 
 import { get, send } from './api.js';
-import { byId, fill, h, refill, s } from './dom.js';
+import { byId, fill, h, s, soft } from './dom.js';
 import { refusal } from './refusal.js';
 import { ANCHORS, MOST_POINTS, freeName, moved, ofKind, point, problem, rectangle, split, toToml, without } from './shapes.js';
 import { number, t } from './text.js';
@@ -80,14 +80,15 @@ export class Editor {
     this.errors = h('div', {});
     this.toml = h('pre', { id: 'toml', tabindex: 0, 'aria-label': t('edit.toml') });
     this.list = h('ul', { class: 'shapes' });
+    this.closer = h('button', { click: () => this.close() });
     fill(this.box,
-      h('h3', {}, t('edit.title')), h('p', { class: 'soft' }, t('edit.what')),
+      h('h3', {}, t('edit.title')), soft(t('edit.what')),
       h('p', { class: 'row' },
         h('button', { id: 'edit-zone', click: () => this.begin('zone') }, t('edit.zone')), h('button', { id: 'edit-mask', click: () => this.begin('mask') }, t('edit.mask'))),
       this.state, this.list, this.scoreRow(), this.labelRow(),
       h('p', { class: 'row' },
         h('button', { class: 'primary', id: 'edit-save', click: () => this.save(this.change()) }, t('edit.save')),
-        h('button', { click: () => this.close() }, t('edit.close')),
+        this.closer,
         this.areas.overlay.length ? h('button', { click: () => this.save({ zone: null, mask: null, filter: { min_score: null, labels: null } }) }, t('edit.file')) : null),
       this.errors,
       h('details', {}, h('summary', {}, t('edit.toml')), this.toml, h('button', { click: () => this.copy() }, t('edit.copy'))));
@@ -126,7 +127,12 @@ export class Editor {
 
   touched() {
     this.dirty = true;
+    this.tell();
+  }
+
+  tell() {
     this.toml.textContent = toToml(this.shapes, this.filter()) || t('edit.empty');
+    this.closer.textContent = t(this.dirty ? 'edit.discard' : 'edit.close');
   }
 
   rows() {
@@ -135,7 +141,7 @@ export class Editor {
       h('input', { value: shape.name, 'aria-label': t('edit.name'), maxlength: 48, spellcheck: 'false', input: (event) => this.put(index, { name: event.target.value }), focus: () => this.choose(index) }),
       shape.kind === 'zone' ? h('select', { 'aria-label': t('edit.anchor'), change: (event) => this.put(index, { anchor: event.target.value }) }, ANCHORS.map((anchor) => h('option', { value: anchor, selected: anchor === shape.anchor }, t(`anchor.${anchor}`)))) : null,
       h('button', { click: () => this.remove(index), 'aria-label': t('edit.remove-this', { name: shape.name }) }, t('edit.remove')))));
-    this.toml.textContent = toToml(this.shapes, this.filter()) || t('edit.empty');
+    this.tell();
   }
 
   choose(index) {
@@ -193,6 +199,7 @@ export class Editor {
       const areas = await send('PUT', `/api/cameras/${this.camera}/areas`, JSON.stringify({ base: this.areas.base, ...change }));
       this.take(areas);
       this.state.textContent = t('edit.saved');
+      byId('edit-save').focus(); // the button that was pressed is gone
     } catch (error) {
       this.state.textContent = '';
       fill(this.errors, refusal(error), error.code === 'OVERLAY_CHANGED' ? h('button', { click: () => this.load() }, t('edit.again')) : null);
@@ -210,12 +217,13 @@ export class Editor {
   }
 
   drawingKey(event) {
-    if (!this.drawing || event.target.tagName === 'INPUT') return;
+    if (!this.drawing) return;
+    const other = event.target.closest('input, select, summary, a, button:not(#edit-zone, #edit-mask)'); // they mean Enter for themselves
     if (event.key === 'Escape') {
       this.drawing = null;
       this.state.textContent = '';
       this.draw();
-    } else if (event.key === 'Enter') {
+    } else if (event.key === 'Enter' && !other) {
       event.preventDefault();
       this.finish();
     }
@@ -279,9 +287,9 @@ export class Editor {
     const unit = this.unit();
     const shape = this.shapes[this.chosen];
     const where = { name: shape.name, index: number(index + 1), of: number(shape.polygon.length), x: number(corner[0] * 100, 1), y: number(corner[1] * 100, 1) };
+    const at = { cx: corner[0] * width, cy: corner[1] * height };
     return s('g', { class: 'handle', tabindex: 0, role: 'button', 'aria-label': t('edit.point', where), 'data-point': index, keydown: (event) => this.pointKey(event, index), pointerdown: (event) => this.drag(event, index) },
-      s('circle', { class: 'touch', cx: corner[0] * width, cy: corner[1] * height, r: 22 * unit }),
-      s('circle', { class: 'knob', cx: corner[0] * width, cy: corner[1] * height, r: 8 * unit }));
+      s('circle', { class: 'touch', ...at, r: 22 * unit }), s('circle', { class: 'knob', ...at, r: 8 * unit }));
   }
 
   corners(polygon) {

@@ -32,7 +32,7 @@ export class Live {
     this.camera = camera;
     this.stop();
     this.canvas.dataset.frames = '0';
-    this.canvas.getContext('2d').clearRect(0, 0, this.canvas.width, this.canvas.height);
+    this.resize(960, 540); // also clears it: another camera's shape and picture are not this one's
     fill(this.found);
     this.canvas.setAttribute('aria-label', t('live.alt', { camera, found: t('live.none') }));
     this.say(t('live.none'));
@@ -40,7 +40,6 @@ export class Live {
   }
 
   follow() {
-    this.toggle.setAttribute('aria-pressed', String(this.wanted));
     this.toggle.textContent = t(this.wanted ? 'live.pause' : 'live.go');
     if (this.wanted && this.camera && !document.hidden) this.start();
     else this.stop();
@@ -69,17 +68,18 @@ export class Live {
   async draw({ facts, jpeg }) {
     const bitmap = await createImageBitmap(jpeg);
     const { canvas } = this;
-    if (canvas.width !== bitmap.width || canvas.height !== bitmap.height) {
-      canvas.width = bitmap.width;
-      canvas.height = bitmap.height;
-      this.onSize(bitmap.width, bitmap.height);
-    }
+    if (canvas.width !== bitmap.width || canvas.height !== bitmap.height) this.resize(bitmap.width, bitmap.height);
     canvas.getContext('2d').drawImage(bitmap, 0, 0);
     bitmap.close();
     canvas.dataset.frames = String(Number(canvas.dataset.frames || 0) + 1);
     canvas.dataset.found = JSON.stringify(facts.found);
     this.say('');
     this.tell(facts);
+  }
+
+  resize(width, height) {
+    Object.assign(this.canvas, { width, height });
+    this.onSize(width, height);
   }
 
   tell(facts) {

@@ -47,6 +47,7 @@ function tabs(cameras) {
 }
 
 function pick(name) {
+  if (name === camera || (editor.dirty && !window.confirm(t('edit.leave')))) return;
   camera = name;
   window.history.replaceState(null, '', `#${encodeURIComponent(name)}`);
   render();
@@ -66,11 +67,12 @@ function render() {
   if (!one) return null;
   live.show(camera);
   editor.show(camera);
+  trying.show(camera);
   health(one);
   model(one, status);
   latency(one);
   const recent = history.recent(camera);
-  funnel(recent);
+  funnel(one, recent);
   graph(one, status, recent);
   return selftest.update(status, camera);
 }
@@ -126,7 +128,7 @@ async function start() {
   editor = new Editor();
   bundles.create();
   selftest.create(() => camera);
-  trying.create(() => camera);
+  trying.create();
   live.follow();
   byId('token').addEventListener('submit', (event) => {
     event.preventDefault();

@@ -1,6 +1,6 @@
 // What /api/status says of one camera, in words.
 
-import { byId, facts, h, mark, refill } from './dom.js';
+import { byId, facts, h, mark, refill, soft, todo } from './dom.js';
 import { has, number, t } from './text.js';
 
 const GOOD = new Set(['healthy-empty']);
@@ -18,14 +18,14 @@ const words = (prefix, code) => (code && has(`${prefix}.${code}`) ? t(`${prefix}
 export function health(camera) {
   const status = tone(camera);
   const title = camera.reason ? words('reason', camera.reason) || camera.reason : t(`state.${camera.state}`);
-  const todo = words('do', camera.reason);
+  const fix = words('do', camera.reason);
   const age = camera.frame_age === null ? t('health.no-frame') : t('health.age', { seconds: number(camera.frame_age, 1) });
   refill(
     byId('health'),
     h('p', { class: `verdict ${status}`, 'data-reason': camera.reason || 'none' }, mark(status), ` ${title}`),
     camera.detail ? h('p', {}, camera.detail) : null,
-    todo ? h('p', { class: 'todo' }, h('b', {}, `${t('health.todo')} `), todo) : null,
-    h('p', { class: 'soft' }, `${t('health.fps', { fps: number(camera.fps, 1) })} · `, age),
+    fix ? todo(fix) : null,
+    soft(`${t('health.fps', { fps: number(camera.fps, 1) })} · `, age),
   );
 }
 

@@ -1,9 +1,9 @@
 // Run the self-test and read its report: verdict, causes with evidence and fix, steps, pictures.
 
 import { blob, events, hasToken, send } from './api.js';
-import { byId, facts, fill, h, mark, refill } from './dom.js';
-import { refusal } from './refusal.js';
-import { has, number, t } from './text.js';
+import { byId, facts, fill, h, mark, refill, soft } from './dom.js';
+import { inEnglish, meaning, refusal } from './refusal.js';
+import { has, language, number, t } from './text.js';
 
 const STATUS = { healthy: 'pass', fault: 'fail', inconclusive: 'warn' };
 const parts = {};
@@ -35,8 +35,8 @@ export function update(status, camera) {
   const id = last ? `${last.time}/${camera}` : `none/${camera}`;
   if (id === shown) return;
   shown = id;
-  if (last) fill(parts.report, h('p', { class: 'soft' }, t('test.last', { when: new Date(last.time * 1000).toLocaleString() })), report(last));
-  else refill(parts.report, h('p', { class: 'soft' }, t('test.none')));
+  if (last) fill(parts.report, soft(t('test.last', { when: new Date(last.time * 1000).toLocaleString() })), report(last));
+  else refill(parts.report, soft(t('test.none')));
 }
 
 async function run(camera) {
@@ -50,7 +50,7 @@ async function run(camera) {
     for await (const event of events(job)) {
       if (event.state) parts.state.textContent = event.state;
       if (event.exhibit) pictures.push(event.exhibit);
-      if (event.refusal) fill(parts.report, refusal({ ...event.refusal, message: event.refusal.what }));
+      if (event.refusal) fill(parts.report, refusal(event.refusal));
       if (event.result) fill(parts.report, report(event.result), exhibits(pictures), await link(job));
     }
   } catch (error) {
@@ -63,7 +63,7 @@ async function run(camera) {
 
 // With a token a link cannot be opened: a new tab does not send it. Then the page is saved.
 async function link(job) {
-  const path = `/api/jobs/${job}/report`;
+  const path = `/api/jobs/${job}/report?lang=${language}`;
   if (!hasToken()) return h('p', {}, h('a', { href: path, target: '_blank', rel: 'noopener' }, t('test.page')));
   const url = URL.createObjectURL(await blob(path));
   return h('p', {}, h('a', { href: url, download: 'self-test.html' }, t('test.save')));
@@ -80,14 +80,14 @@ function report(made) {
 
 function cause(found) {
   const verified = found.fix_verified === true ? 'pass' : found.fix_verified === false ? 'warn' : 'skip';
+  const id = `reason.${found.id}`;
   return h('article', { class: 'box', 'data-cause': found.id },
-    h('h3', {}, has(`reason.${found.id}`) ? t(`reason.${found.id}`) : found.id),
-    has(`reason.${found.id}`) ? h('p', { class: 'soft' }, found.id) : null,
-    found.alternatives.length ? h('p', { class: 'soft' }, t('test.or', { others: found.alternatives.join(', ') })) : null,
-    h('p', { class: 'todo' }, h('b', {}, `${t('health.todo')} `), found.fix),
+    h('h3', {}, has(id) ? t(id) : found.id), has(id) ? soft(found.id) : null,
+    found.alternatives.length ? soft(t('test.or', { others: found.alternatives.join(', ') })) : null,
+    meaning(found.id), inEnglish(found.fix),
     h('p', { class: verified }, mark(verified), ` ${t(`test.fix.${found.fix_verified}`)}`),
     h('details', {}, h('summary', {}, t('test.evidence')), facts(Object.entries(found.evidence).map(([name, value]) => [name, typeof value === 'object' ? JSON.stringify(value) : String(value)]))),
-    found.send.length ? h('p', { class: 'soft' }, t('test.send', { items: found.send.join('; ') })) : null);
+    found.send.length ? soft(t('test.send', { items: found.send.join('; ') })) : null);
 }
 
 function exhibits(pictures) {

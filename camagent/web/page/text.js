@@ -24,6 +24,7 @@ export async function load() {
   words = language === 'en' ? spare : await read(language);
   document.documentElement.lang = language;
   for (const element of document.querySelectorAll('[data-t]')) element.textContent = t(element.dataset.t);
+  for (const title of document.querySelectorAll('section h2')) title.closest('section').setAttribute('aria-label', title.textContent);
   for (const element of document.querySelectorAll('[data-label]')) element.setAttribute('aria-label', t(element.dataset.label));
 }
 

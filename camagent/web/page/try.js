@@ -1,32 +1,42 @@
 // Try a picture: what does this camera's model see in it?
 
 import { send } from './api.js';
-import { byId, fill, h } from './dom.js';
+import { byId, fill, h, soft } from './dom.js';
 import { refusal } from './refusal.js';
 import { number, t } from './text.js';
 
 const LARGEST = 20 * 1024 * 1024;
 const parts = {};
+let shown = '';
 
-export function create(camera) {
-  parts.file = h('input', { type: 'file', id: 'try-file', accept: 'image/jpeg,image/png', change: () => look(camera()) });
+export function create() {
+  parts.file = h('input', { type: 'file', id: 'try-file', accept: 'image/jpeg,image/png', change: look });
   parts.state = h('p', { role: 'status', 'aria-live': 'polite' });
   parts.seen = h('div', { id: 'seen' });
   fill(byId('try'), h('p', {}, t('try.what')), h('p', { class: 'row' }, h('label', { for: 'try-file', class: 'button primary' }, t('try.choose')), parts.file), parts.state, parts.seen);
 }
 
-async function look(camera) {
+// What another camera's model saw does not stay.
+export function show(camera) {
+  if (camera !== shown) fill(parts.seen);
+  shown = camera;
+}
+
+async function look() {
+  const camera = shown;
   const [file] = parts.file.files;
   if (!file) return;
   fill(parts.seen);
   parts.file.disabled = true;
   parts.state.textContent = t('try.looking', { name: file.name });
+  let made;
   try {
     if (file.size > LARGEST) throw Object.assign(new Error(t('try.large')), { code: 'SIZE_LIMIT' });
-    fill(parts.seen, seen(file.name, await send('POST', `/api/infer?camera=${camera}`, file)));
+    made = seen(file.name, await send('POST', `/api/infer?camera=${camera}`, file));
   } catch (error) {
-    fill(parts.seen, refusal(error));
+    made = refusal(error);
   }
+  if (camera === shown) fill(parts.seen, made);
   parts.state.textContent = '';
   parts.file.value = '';
   parts.file.disabled = false;
@@ -38,7 +48,7 @@ function seen(name, made) {
   return h('div', { 'data-results': made.results.map((body) => body.schema).join(' ') },
     h('figure', {}, h('img', { src: `data:image/jpeg;base64,${made.picture}`, alt: `${name}: ${alt}` })),
     rows.length ? table(rows) : h('p', { class: 'warn' }, t('try.nothing', { best: number(made.counts.score_max, 3) })),
-    h('p', { class: 'soft' }, t('try.filters')));
+    soft(t('try.filters')));
 }
 
 function lines(body) {
