@@ -109,7 +109,8 @@ def test_ctrl_c_is_heeded_at_any_time_also_behind_a_shells_ampersand(scratch: Pa
 
 def make(*words: str) -> list[str]:
     """make, with this Python's commands instead of an environment that it would fill first."""
-    return ["make", "-f", str(ROOT / "Makefile"), "-o", f"{sys.prefix}/.installed", f"VENV={sys.prefix}", *words]
+    quiet = "--no-print-directory"  # these tests may run below a make of their own
+    return ["make", quiet, "-f", str(ROOT / "Makefile"), "-o", f"{sys.prefix}/.installed", f"VENV={sys.prefix}", *words]
 
 
 def test_ctrl_c_at_make_demo_leaves_nothing_behind(scratch: Path) -> None:
