@@ -75,9 +75,9 @@ _COST = """
 CPU is user and system time of the whole process, per frame. The limit is what nobody can go below: the decoder and the
 network themselves. "Beside" is camagent less the limit, and its share is taken of decoding, because that is what a camera's
 CPU is busy with when the network runs on an NPU. The script is the one that tutorials end with (`VideoCapture`, letterbox,
-ONNX Runtime, paho): no tracking of what was delivered, no reconnecting, no health. Memory is resident at the end. Start-up
-runs from the process's start to its first PUBLISH at the broker; the first picture of a stream comes with its next key
-frame, here every 2 s.
+ONNX Runtime, paho): no objects over time, no account of what was delivered, no reconnecting, no health. Memory is resident at
+the end. Start-up runs from the process's start to its first PUBLISH at the broker; the first picture of a stream comes with its
+next key frame, here every 2 s.
 """
 
 
@@ -196,7 +196,7 @@ def _streams(results: Results) -> str:
     return f"""
 ## Many streams
 
-1920x1080 at 5 fps each, one agent, one model file (every camera has a session of its own), every frame published.
+1920x1080 at 5 fps each, one agent, one model file (the cameras share its session), every frame published.
 
 {table(head, rows)}"""
 
