@@ -52,7 +52,7 @@ SCENES = (
     Scene("One camera alone: a model of 8 ms", {"a": (10, "quick")}),
     Scene("Enough for all: one model of 8 ms, 37 frames a second", {
         "a": (2, "quick"), "b": (5, "quick"), "c": (10, "quick"), "d": (20, "quick")}),
-    Scene("Too much: one model of 80 ms, 37 frames a second", {
+    Scene("Too much: one model of 80 ms, 37 frames a second; one camera can have 12.5, for it has one worker", {
         "a": (2, "usual"), "b": (5, "usual"), "c": (10, "usual"), "d": (20, "usual")}),
     Scene("Two slow models of 200 ms beside two quick ones of 8 ms", {
         "quick 1": (10, "quick"), "quick 2": (10, "quick"), "slow 1": (10, "slow"), "slow 2": (10, "slow")}),

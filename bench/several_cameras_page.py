@@ -42,9 +42,8 @@ def written(titles: Sequence[str], trees: Sequence[str], readings: Readings, cos
     """All of it; medians over the rounds."""
     rounds = len(next(iter(readings.values())))
     lines = [
-        f"Medians over {rounds} rounds in which the agents took turns, on {len(os.sched_getaffinity(0))} cores that other work",
-        "was using as well. What a camera got is frames per second, and their share of those it asked for; the age is that of",
-        "a result from the arrival of its frame.",
+        f"Medians over {rounds} rounds in which the agents took turns, on {len(os.sched_getaffinity(0))} cores. What a camera got is",
+        "frames per second, and their share of those it asked for; the age is that of a result from the arrival of its frame.",
         "",
     ]
     for title in titles:
