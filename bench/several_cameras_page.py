@@ -40,9 +40,9 @@ Readings = Mapping[tuple[str, str], Sequence[Reading]]
 
 def written(titles: Sequence[str], trees: Sequence[str], readings: Readings, cost: Cost, weights_mib: int) -> str:
     """All of it; medians over the rounds."""
-    rounds = len(next(iter(readings.values())))
+    rounds, cores = len(next(iter(readings.values()))), len(os.sched_getaffinity(0))
     lines = [
-        f"Medians over {rounds} rounds in which the agents took turns, on {len(os.sched_getaffinity(0))} cores. What a camera got is",
+        f"Medians over {rounds} rounds in which the agents took turns, on {cores} cores. What a camera got is",
         "frames per second, and their share of those it asked for; the age is that of a result from the arrival of its frame.",
         "",
     ]
