@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import NamedTuple
 
 import cv2
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camagent.boxes import Box
-from camagent.config import Anchor, Camera
+from camagent.config import Anchor, Camera, Polygon
 from camagent.frame import Candidates, Detections, FloatArray, InstanceMask, Letterbox, MaskParts, Sifted, StageCounts
 
 Nms = Callable[[Candidates, float], NDArray[np.intp]]
@@ -28,7 +29,7 @@ class ZoneRule:
     """A named polygon, 0..1 of the picture, and the point of a box that must lie in it."""
 
     name: str
-    polygon: Sequence[tuple[float, float]]
+    polygon: Polygon
     anchor: Anchor
 
 
@@ -192,8 +193,7 @@ def zones_of(box: Box, zones: Sequence[ZoneRule], letterbox: Letterbox) -> tuple
     x1, y1, x2, y2 = box
     inside = []
     for zone in zones:
-        polygon = np.array(zone.polygon, np.float32) * (letterbox.source_width, letterbox.source_height)
-        contour = polygon.astype(np.float32)
+        contour = _contour(zone.polygon, letterbox.source_width, letterbox.source_height)
         if zone.anchor == "any":
             hit = _overlaps(contour, (x1, y1, x2, y2))
         else:
@@ -203,6 +203,13 @@ def zones_of(box: Box, zones: Sequence[ZoneRule], letterbox: Letterbox) -> tuple
         if hit:
             inside.append(zone.name)
     return tuple(inside)
+
+
+@lru_cache(maxsize=64)  # the zones of a camera or two: they are the same for every box of every frame
+def _contour(polygon: Polygon, width: int, height: int) -> NDArray[np.float32]:
+    contour: NDArray[np.float32] = (np.array(polygon, np.float32) * (width, height)).astype(np.float32)
+    contour.flags.writeable = False
+    return contour
 
 
 def _overlaps(polygon: NDArray[np.float32], box: Box) -> bool:
