@@ -100,7 +100,9 @@ def test_as_a_camera_a_video_plays_at_its_own_pace_and_loops_on_one_line(clips: 
     frames, status = play(open_source(camera(clips.make(seconds=1), fps=100.0)), 2.6)
     points = [frame.pts for frame in frames if frame.pts is not None]
     assert len(points) == pytest.approx(26, abs=4)
-    assert np.diff(points) == pytest.approx(0.1, abs=0.011)
+    steps = np.diff(points) / 0.1  # of a busy machine the slot may have lost a frame: two steps
+    assert np.median(steps) == pytest.approx(1, abs=0.11)
+    assert steps == pytest.approx(np.maximum(np.round(steps), 1), abs=0.11)
     assert status.reconnects == 0
 
 
