@@ -36,8 +36,10 @@ def test_only_changes_are_told_and_everything_at_first() -> None:
     assert said((0, ("gate",)), (0, ())) == {"count/person": 2, "zone/gate/person": 1}
     assert said((0, ("gate",)), (0, ("gate",))) == {"zone/gate/person": 2}
     assert said((1, ("gate",)), (0, ())) == {"count/person": 1, "count/car": 1, "zone/gate/person": 0, "zone/gate/car": 1}
+    everything = {"count/person": 1, "count/car": 1, "zone/gate/person": 0, "zone/gate/car": 1}
     counts.forget()
-    assert said((1, ())) == {"count/person": 0, "count/car": 1, "zone/gate/person": 0, "zone/gate/car": 0}
+    assert said((1, ("gate",)), (0, ())) == everything, "also where the same is there as before"
+    assert said((1, ("gate",)), (0, ())) == {}
 
 
 def test_a_class_or_zone_without_a_place_is_counted_nowhere() -> None:

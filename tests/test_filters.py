@@ -84,6 +84,15 @@ def test_zone_anchors(anchor: Any, box: tuple[float, float, float, float], insid
     assert bool(boxes) is inside
 
 
+def test_a_zone_is_a_share_of_whatever_picture_there_is() -> None:
+    for side in (100, 200, 50):  # one polygon, streams of several sizes
+        letterbox = Letterbox(side, side, side, side, 1.0, 1.0, 0.0, 0.0)
+        inside, beside = (0.5 * side, 0.5 * side, 0.6 * side, 0.6 * side), (0.1 * side, 0.1 * side, 0.3 * side, 0.3 * side)
+        assert kept(candidates(inside, beside), letterbox, zones=(ZoneRule("z", SQUARE, "center"),))[0] == [
+            pytest.approx(inside)
+        ]
+
+
 def test_an_object_names_every_zone_it_is_in() -> None:
     whole = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
     rule = FilterRule(0.4, 0.45, zones=(ZoneRule("all", whole, "center"), ZoneRule("gate", SQUARE, "center")))

@@ -257,12 +257,18 @@ def test_a_retained_picture_expires_and_is_cleared_where_the_broker_cannot(tmp_p
     assert "p/cam-01/front/snapshot" not in scene.retained
 
 
-def test_a_retained_picture_is_cleared_when_that_is_switched_off_while_the_agent_is_down(tmp_path: Path) -> None:
+def with_a_retained_picture(folder: Path) -> tuple[Scene, Memory]:
+    """A camera of which the broker keeps a picture, and what its next life remembers."""
     memory = Memory()
-    first = Scene(tmp_path, memory=memory, snapshots=True, retain_snapshots=True)
-    first.happenings.follow(KNOWN)
-    first.look(track())
-    first.kept.tick(nobody)
+    scene = Scene(folder, memory=memory, snapshots=True, retain_snapshots=True)
+    scene.happenings.follow(KNOWN)
+    scene.look(track())
+    scene.kept.tick(nobody)
+    return scene, memory
+
+
+def test_a_retained_picture_is_cleared_when_that_is_switched_off_while_the_agent_is_down(tmp_path: Path) -> None:
+    first, memory = with_a_retained_picture(tmp_path)
     for snapshots in (True, False):
         second = Scene(tmp_path, memory=memory, snapshots=snapshots)
         second.retained = dict(first.retained)
@@ -271,11 +277,7 @@ def test_a_retained_picture_is_cleared_when_that_is_switched_off_while_the_agent
 
 
 def test_a_retained_picture_goes_when_its_camera_starts_anew_for_a_mask_may_have_come(tmp_path: Path) -> None:
-    memory = Memory()
-    first = Scene(tmp_path, memory=memory, snapshots=True, retain_snapshots=True)
-    first.happenings.follow(KNOWN)
-    first.look(track())
-    first.kept.tick(nobody)
+    first, memory = with_a_retained_picture(tmp_path)
     for known in (KNOWN, None):
         second = Scene(tmp_path, memory=memory, snapshots=True, retain_snapshots=True)
         second.retained = dict(first.retained)

@@ -55,6 +55,7 @@ def test_a_camera_that_died_starts_anew_as_soon_as_it_can(tmp_path: Path, monkey
             listener.wait("front/health", lambda body: body["state"] == "running", 30)
             listener.wait("cam-01/health", lambda body: body["config"]["error"] is None, 30)
             listener.wait_payload("camagent/cam-01/front/available", b"online", 30)
+            assert [body.camera for body in agent.cameras.healths()] == ["front", "back"], "as the configuration has them"
             assert agent.cameras.runner("back") is neighbour, "it has gone on"
         finally:
             agent.request_stop()
