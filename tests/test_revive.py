@@ -20,6 +20,10 @@ def defect(*_: Any) -> None:
     raise RuntimeError("a defect")
 
 
+def names(agent: Agent) -> list[str]:
+    return [body.camera for body in agent.cameras.healths()]
+
+
 def test_a_camera_that_died_starts_anew_as_soon_as_it_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cameras, "REVIVE_S", 0.5)
     bundle, pictures = things.bundle(tmp_path), things.folder_of(tmp_path / "pictures")
@@ -41,6 +45,7 @@ def test_a_camera_that_died_starts_anew_as_soon_as_it_can(tmp_path: Path, monkey
             listener.clear()
             listener.wait("front/health", lambda body: body["state"] == "running", 30)
             assert agent.cameras.runner("front") is not runner
+            assert names(agent) == ["front", "back"], "as the configuration has them"
             listener.clear()
             pictures.rename(away)
             failed = listener.wait("front/health", lambda body: body["state"] == "failed", 30)
@@ -55,7 +60,7 @@ def test_a_camera_that_died_starts_anew_as_soon_as_it_can(tmp_path: Path, monkey
             listener.wait("front/health", lambda body: body["state"] == "running", 30)
             listener.wait("cam-01/health", lambda body: body["config"]["error"] is None, 30)
             listener.wait_payload("camagent/cam-01/front/available", b"online", 30)
-            assert [body.camera for body in agent.cameras.healths()] == ["front", "back"], "as the configuration has them"
+            assert names(agent) == ["front", "back"]
             assert agent.cameras.runner("back") is neighbour, "it has gone on"
         finally:
             agent.request_stop()
